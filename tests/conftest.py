@@ -1,0 +1,23 @@
+"""What every test may ask for."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=None,
+        help="folder with kube-apiserver-1.36/, openb/ and cuda-symbols/ recordings; tests that want it skip without",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of recordings given by --data."""
+    folder: Path | None = request.config.getoption("--data")
+    if folder is None:
+        pytest.skip("needs recordings: run pytest with --data FOLDER")
+    return folder.resolve()
