@@ -1,0 +1,1 @@
+"""The node agent: inventory, installation of the interposer, truth from the node."""

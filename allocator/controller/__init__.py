@@ -1,0 +1,1 @@
+"""The asynchronous side of the allocator. Its public face is what this package exports."""

@@ -1,0 +1,1 @@
+"""Decisions: pure functions and values, with no I/O and no clock of their own."""

@@ -1,0 +1,1 @@
+"""Access to the Kubernetes API; the only importer of kubernetes_asyncio."""
