@@ -1,1 +1,76 @@
-"""Access to the Kubernetes API; the only importer of kubernetes_asyncio."""
+"""Access to the Kubernetes API; the only importer of kubernetes_asyncio.
+
+`Client` speaks raw JSON, `Reflector` keeps a handler in step with a collection, `EventRecorder` tells people,
+`Election` and `renew` use Leases. Whatever goes wrong is a `KubeError`.
+"""
+
+from allocator.kube.backoff import Backoff
+from allocator.kube.client import JSON_PATCH, MERGE_PATCH, Client
+from allocator.kube.clock import Clock, SystemClock
+from allocator.kube.connect import KubeSettings
+from allocator.kube.errors import (
+    AlreadyExistsError,
+    BusyError,
+    ExpiredError,
+    ForbiddenError,
+    InvalidError,
+    KubeError,
+    NotFoundError,
+    StaleError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+from allocator.kube.events import EventRecorder, Note
+from allocator.kube.leases import Election, ElectionSettings, renew
+from allocator.kube.reflector import Handler, Reflector, Selection, WatchSettings
+from allocator.kube.resources import (
+    CONFIGMAPS,
+    EVENTS,
+    LEASES,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SECRETS,
+    JsonObject,
+    Resource,
+)
+
+__all__ = [
+    "CONFIGMAPS",
+    "EVENTS",
+    "JSON_PATCH",
+    "LEASES",
+    "MERGE_PATCH",
+    "MUTATING_WEBHOOKS",
+    "NAMESPACES",
+    "NODES",
+    "PODS",
+    "SECRETS",
+    "AlreadyExistsError",
+    "Backoff",
+    "BusyError",
+    "Client",
+    "Clock",
+    "Election",
+    "ElectionSettings",
+    "EventRecorder",
+    "ExpiredError",
+    "ForbiddenError",
+    "Handler",
+    "InvalidError",
+    "JsonObject",
+    "KubeError",
+    "KubeSettings",
+    "NotFoundError",
+    "Note",
+    "Reflector",
+    "Resource",
+    "Selection",
+    "StaleError",
+    "SystemClock",
+    "UnknownOutcomeError",
+    "UnreachableError",
+    "WatchSettings",
+    "renew",
+]
