@@ -1,0 +1,121 @@
+"""Where a shape fits on one node.
+
+A pod with one asking container needs `k` GPUs with enough left: any `k` of those that have it will do. With
+several containers, of which two may share a GPU, it is a small packing problem of its own; `assign` solves it
+by search, in the order of preference that a policy gives, so that it finds an assignment whenever there is one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+from allocator.api.quantities import Memory
+from allocator.core.demand import Shape, SliceAsk
+from allocator.core.state import GpuState, NodeState
+
+_MOST_STEPS: Final = 20_000
+"""Where a search ends that no real pod needs: containers times GPUs is a few dozen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A slice on one of a node's GPUs: position of the GPU, bytes, percent of its time."""
+
+    gpu: int
+    memory: int
+    cores: int
+
+
+Assignment = tuple[tuple[Part, ...], ...]
+"""For each ask of a shape, its slices."""
+
+
+def usable(state: GpuState, shape: Shape) -> bool:
+    """Whether a GPU may be used for a shape at all, however full it is."""
+    return state.gpu.healthy and shape.models.allows(state.model) and shape.uuids.allows(state.uuid)
+
+
+def node_refusal(node: NodeState, shape: Shape) -> str | None:
+    """Why a node cannot take a shape for other reasons than its GPUs, as a clause; None: it can."""
+    if node.info is None:
+        return "is not known to the cluster"
+    return node.obstacle() or shape.filter.refusal(node.info) or _crowded(node, shape)
+
+
+def _crowded(node: NodeState, shape: Shape) -> str | None:
+    """What the node itself has too little of."""
+    if node.free_pods < 1:
+        return "runs as many pods as it may"
+    if shape.usage.cpu > node.free.cpu and shape.usage.cpu:
+        return f"has {max(0, node.free.cpu)}m CPU free of {shape.usage.cpu}m needed"
+    if shape.usage.memory > node.free.memory and shape.usage.memory:
+        free = Memory(max(0, node.free.memory)).rounded()
+        return f"has {free} of node memory free of {Memory(shape.usage.memory).rounded()} needed"
+    return None
+
+
+def assign(node: NodeState, shape: Shape, order: Sequence[int]) -> Assignment | None:
+    """Give each ask its GPUs.
+
+    Args:
+        node: the node.
+        shape: what is asked.
+        order: positions of GPUs that may be used, most preferred first.
+
+    Returns:
+        The first assignment in the order's sense, larger asks having the first choice; None: none exists.
+    """
+    memory = [state.free_memory for state in node.gpus]
+    cores = [state.free_cores for state in node.gpus]
+    ranked = sorted(range(len(shape.asks)), key=lambda at: _weight(shape.asks[at], node), reverse=True)
+    found = _Search(node=node, shape=shape, order=tuple(order), ranked=ranked).run(memory, cores)
+    return None if found is None else tuple(found[at] for at in range(len(shape.asks)))
+
+
+def _weight(ask: SliceAsk, node: NodeState) -> tuple[int, int, int]:
+    """Asks that are hardest to place go first."""
+    largest = max((state.capacity for state in node.gpus), default=0)
+    return (ask.on(largest), ask.cores, ask.gpus)
+
+
+@dataclass(slots=True)
+class _Search:
+    """Depth-first over the asks; states that failed are remembered, however they were reached."""
+
+    node: NodeState
+    shape: Shape
+    order: tuple[int, ...]
+    ranked: list[int]
+    steps: int = 0
+
+    def run(self, memory: list[int], cores: list[int]) -> dict[int, tuple[Part, ...]] | None:
+        return self._place(0, memory, cores, set())
+
+    def _place(
+        self, depth: int, memory: list[int], cores: list[int], failed: set[tuple[int, tuple[int, ...], tuple[int, ...]]]
+    ) -> dict[int, tuple[Part, ...]] | None:
+        if depth == len(self.ranked):
+            return {}
+        key = (depth, tuple(memory), tuple(cores))
+        if key in failed:
+            return None
+        ask = self.shape.asks[self.ranked[depth]]
+        sizes = {at: ask.on(self.node.gpus[at].capacity) for at in self.order}
+        able = [at for at in self.order if memory[at] >= sizes[at] and cores[at] >= ask.cores]
+        for chosen in combinations(able, ask.gpus):
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                return None
+            for at in chosen:
+                memory[at] -= sizes[at]
+                cores[at] -= ask.cores
+            rest = self._place(depth + 1, memory, cores, failed)
+            for at in chosen:
+                memory[at] += sizes[at]
+                cores[at] += ask.cores
+            if rest is not None:
+                rest[self.ranked[depth]] = tuple(Part(gpu=at, memory=sizes[at], cores=ask.cores) for at in chosen)
+                return rest
+        failed.add(key)
+        return None

@@ -1,0 +1,130 @@
+"""The fleet: every GPU node as the allocator sees it, kept up to date by differences.
+
+The fleet is a cache of what the API server holds (nodes, inventories, ledgers, pods) plus the grants that were
+decided on and are not written yet. It is changed by one task at a time and never awaits, so that a decision
+always sees a consistent snapshot. Every change is noted in a log of touched nodes; whatever is remembered per
+pod shape is brought up to date from there and costs what has changed, not what there is.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from allocator.api.grant import Grant
+from allocator.api.inventory import Inventory
+from allocator.core.nodes import NodeInfo
+from allocator.core.resources import NOTHING, Usage
+from allocator.core.state import NodeState, PodOnNode
+
+
+class Fleet:
+    """All GPU nodes, what is held of them and what is free."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, NodeState] = {}
+        self._where: dict[str, str] = {}
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def nodes(self) -> Iterator[NodeState]:
+        """Every node known, in the order of their names."""
+        for name in sorted(self._nodes):
+            yield self._nodes[name]
+
+    def node(self, name: str) -> NodeState | None:
+        """One node; None: nothing is known of it."""
+        return self._nodes.get(name)
+
+    # --- what the cluster says -------------------------------------------------------------------------------
+
+    def apply_node(self, info: NodeInfo) -> None:
+        """A Node object appeared or changed."""
+        state = self._state(info.name)
+        if state.info != info:
+            state.set_info(info)
+            self._touch(state)
+
+    def remove_node(self, name: str) -> None:
+        """A Node object is gone. What was held there stays known until its ledger is gone as well."""
+        if (state := self._nodes.get(name)) is not None:
+            state.set_info(None)
+            self._touch(state)
+
+    def apply_inventory(self, inventory: Inventory) -> None:
+        """An agent published what its node has."""
+        state = self._state(inventory.node)
+        if state.inventory != inventory:
+            state.set_inventory(inventory)
+            self._touch(state)
+
+    def remove_inventory(self, node: str) -> None:
+        """A node's inventory is gone: it takes nothing new."""
+        if (state := self._nodes.get(node)) is not None:
+            state.set_inventory(None)
+            self._touch(state)
+
+    def set_agent_live(self, node: str, live: bool) -> None:  # noqa: FBT001 - a word and its truth
+        """Whether the node's agent has been heard lately. A silent one's node takes nothing new."""
+        state = self._state(node)
+        if state.live != live:
+            state.live = live
+            self._touch(state)
+
+    def apply_grants(self, node: str, grants: Iterable[Grant]) -> None:
+        """What a node's ledger shows now, all of it. Grants assumed and not shown yet stay assumed."""
+        state = self._state(node)
+        state.set_ledger(grants)
+        self._touch(state)
+
+    def apply_pod(self, pod: PodOnNode) -> None:
+        """A pod that takes CPU and memory of a node: bound or pinned there, and not ended."""
+        before = self._where.get(pod.key)
+        if before is not None and before != pod.node:
+            self.remove_pod(pod.key)
+        state = self._state(pod.node)
+        state.add_pod(pod)
+        self._where[pod.key] = pod.node
+        self._touch(state)
+
+    def remove_pod(self, key: str) -> None:
+        """A pod has ended or is gone: its CPU and memory are free. Its grant is a matter of its own."""
+        node = self._where.pop(key, None)
+        if node is not None and (state := self._nodes.get(node)) is not None:
+            state.remove_pod(key)
+            self._touch(state)
+
+    # --- what was decided and is not written yet ---------------------------------------------------------------
+
+    def assume(self, grant: Grant, usage: Usage = NOTHING) -> None:
+        """Count a grant from now on, before its ledger shows it.
+
+        It counts until `forget`, or until the ledger has shown it and shows it no longer.
+
+        Args:
+            grant: the decision.
+            usage: CPU and memory that its pod will take; counted until the pod itself is seen.
+        """
+        state = self._state(grant.allocation.node)
+        state.assume(grant, usage)
+        self._touch(state)
+
+    def confirm(self, node: str, grant_id: str) -> None:
+        """The grant is written. From now on what the ledger shows decides whether it counts."""
+        if (state := self._nodes.get(node)) is not None and grant_id in state.assumed:
+            state.ledger[grant_id] = state.assumed.pop(grant_id)
+
+    def forget(self, node: str, grant_id: str) -> None:
+        """The grant was not written after all, or was given back."""
+        if (state := self._nodes.get(node)) is not None and state.forget(grant_id):
+            self._touch(state)
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _state(self, name: str) -> NodeState:
+        state = self._nodes.get(name)
+        if state is None:
+            state = self._nodes[name] = NodeState(name=name)
+        return state
+
+    def _touch(self, state: NodeState) -> None:
+        """Note a change; a node of which nothing is known any more goes."""
+        if state.empty:
+            self._nodes.pop(state.name, None)

@@ -1,0 +1,111 @@
+"""Why nothing fits, grouped over the nodes, in words that say what would have to change."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from allocator.api.errors import NoCapacityError, Shortfall
+from allocator.api.quantities import Memory, MemoryShare
+from allocator.core.demand import PodDemand, Shape, SliceAsk
+from allocator.core.fitting import node_refusal, usable
+from allocator.core.fleet import Fleet
+from allocator.core.state import GpuState, NodeState
+
+
+@dataclass(frozen=True, slots=True)
+class NoFit:
+    """Nothing fits now.
+
+    Attributes:
+        summary: what is needed and the best there is, in one sentence.
+        shortfalls: why not, per node, equal reasons grouped, most nodes first.
+    """
+
+    summary: str
+    shortfalls: tuple[Shortfall, ...]
+
+    def error(self) -> NoCapacityError:
+        """The same as the error that callers of the allocator see."""
+        return NoCapacityError(self.summary, self.shortfalls)
+
+
+def no_fit(fleet: Fleet, demand: PodDemand, *, excluded: Collection[str] = frozenset()) -> NoFit:
+    """Ask every node why it cannot take the pod."""
+    groups: dict[str, list[str]] = {}
+    best: tuple[int, str] | None = None
+    for node in fleet.nodes():
+        reason = "was just changed by another replica" if node.name in excluded else node_refusal(node, demand.shape)
+        if reason is None:
+            reason = gpu_refusal(node, demand.shape)
+            largest = max((state.free_memory for state in _candidates(node, demand.shape)), default=0)
+            if best is None or largest > best[0]:
+                best = (largest, node.name)
+        groups.setdefault(reason, []).append(node.name)
+    ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    shortfalls = tuple(Shortfall(reason=reason, nodes=tuple(names)) for reason, names in ranked)
+    return NoFit(summary=_summary(demand.shape, best, shortfalls), shortfalls=shortfalls)
+
+
+def gpu_refusal(node: NodeState, shape: Shape) -> str:
+    """Why a node's GPUs cannot take a shape, as a clause that reads on after the node's name."""
+    if not node.gpus:
+        return "has no GPU"
+    candidates = _candidates(node, shape)
+    if not candidates:
+        return _no_candidate(node)
+    reasons = (_ask_refusal(candidates, ask) for ask in shape.asks)
+    return next(filter(None, reasons), "has room for each container, but not for all of them together")
+
+
+def _no_candidate(node: NodeState) -> str:
+    if not any(state.gpu.healthy for state in node.gpus):
+        return f"has no healthy GPU: {', '.join(sorted({state.gpu.health for state in node.gpus}))}"
+    return f"has none of the GPUs that the pod wants, but {', '.join(sorted({s.gpu.model for s in node.gpus}))}"
+
+
+def _ask_refusal(candidates: list[GpuState], ask: SliceAsk) -> str | None:
+    """Why one ask cannot be met by these GPUs, were they all its own; None: it can."""
+    able = [s for s in candidates if s.free_memory >= ask.on(s.capacity) and s.free_cores >= ask.cores]
+    if len(able) >= ask.gpus:
+        return None
+    if ask.gpus > len(candidates):
+        return f"has {_count(len(candidates))} of {ask.gpus} needed"
+    roomy = [s for s in candidates if s.free_memory >= ask.on(s.capacity)]
+    if len(roomy) >= ask.gpus:
+        free = max(0, *(s.free_cores for s in roomy))
+        return f"has GPUs with memory enough, but at most {free}% of their time free of {ask.cores}% needed"
+    free = max(0, *(s.free_memory for s in candidates))
+    if ask.gpus > 1:
+        return f"has {_count(len(able))} with {_size(ask)} free of {ask.gpus} needed"
+    return f"has at most {Memory(free).rounded()} free on one GPU of {_size(ask)} needed"
+
+
+def _candidates(node: NodeState, shape: Shape) -> list[GpuState]:
+    return [state for state in node.gpus if usable(state, shape)]
+
+
+def _count(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+
+
+def _size(ask: SliceAsk) -> str:
+    return f"{ask.memory} of the GPU" if isinstance(ask.memory, MemoryShare) else ask.memory.rounded()
+
+
+def _summary(shape: Shape, best: tuple[int, str] | None, shortfalls: tuple[Shortfall, ...]) -> str:
+    """What is needed, and the best there is."""
+    need = " and ".join(dict.fromkeys(_need(ask) for ask in shape.asks))
+    if best is not None and best[0] > 0:
+        return f"needs {need}; best is {Memory(best[0]).rounded()} on {best[1]}"
+    if best is not None:
+        return f"needs {need}; no GPU that may be used has anything free"
+    if not shortfalls:
+        return f"needs {need}; the cluster has no GPU node"
+    first = shortfalls[0]
+    return f"needs {need}; no node may be used: {first.nodes[0]} {first.reason}"
+
+
+def _need(ask: SliceAsk) -> str:
+    cores = f" and {ask.cores}% of its time" if ask.cores else ""
+    if ask.gpus == 1:
+        return f"{_size(ask)}{cores} on one GPU"
+    return f"{_size(ask)}{cores} on each of {ask.gpus} GPUs of one node"
