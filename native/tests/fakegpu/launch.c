@@ -1,0 +1,75 @@
+/* Kernel launches: nothing is computed, time passes. */
+#define _GNU_SOURCE
+#include "graph.h"
+#include "module.h"
+
+/* The part of CUlaunchConfig that counts here. */
+struct launch_config {
+    unsigned grid[3], block[3];
+    unsigned shared;
+    CUstream stream;
+    void *attributes;
+    unsigned attribute_count;
+};
+
+static CUresult launch(CUfunction function, uint64_t blocks, CUstream handle)
+{
+    struct fake_context *context;
+    if (__builtin_expect(driver.nothing, 0))
+        return CUDA_SUCCESS;
+    CUresult result = driver_enter_context(&context);
+    if (result != CUDA_SUCCESS)
+        return result;
+    struct fake_stream *stream = stream_of(handle, context);
+    if (!stream || !function)
+        return driver_leave(CUDA_ERROR_INVALID_HANDLE);
+    if (blocks == 0)
+        return driver_leave(CUDA_ERROR_INVALID_VALUE);
+    uint64_t duration = function->fixed_ns + function->block_ns * blocks;
+    if (stream->capturing)
+        return driver_leave(graph_capture_kernel(stream->capturing, duration));
+    stream_work(stream, duration);
+    return driver_leave(CUDA_SUCCESS);
+}
+
+API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                            unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared,
+                            CUstream stream, void **parameters, void **extra)
+{
+    (void)block_x, (void)block_y, (void)block_z, (void)shared, (void)parameters, (void)extra;
+    return launch(function, (uint64_t)grid_x * grid_y * grid_z, stream);
+}
+
+API CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
+                                       unsigned grid_z, unsigned block_x, unsigned block_y,
+                                       unsigned block_z, unsigned shared, CUstream stream,
+                                       void **parameters)
+{
+    (void)block_x, (void)block_y, (void)block_z, (void)shared, (void)parameters;
+    return launch(function, (uint64_t)grid_x * grid_y * grid_z, stream);
+}
+
+API CUresult cuLaunchKernelEx(const struct launch_config *config, CUfunction function,
+                              void **parameters, void **extra)
+{
+    (void)parameters, (void)extra;
+    if (!config)
+        return CUDA_ERROR_INVALID_VALUE;
+    uint64_t blocks = (uint64_t)config->grid[0] * config->grid[1] * config->grid[2];
+    return launch(function, blocks, config->stream);
+}
+
+API CUresult cuLaunch(CUfunction function)
+{
+    return launch(function, 1, NULL);
+}
+
+API CUresult cuLaunchGrid(CUfunction function, int width, int height)
+{
+    return launch(function, (uint64_t)width * (uint64_t)height, NULL);
+}
+
+API CUresult cuLaunchGridAsync(CUfunction function, int width, int height, CUstream stream)
+{
+    return launch(function, (uint64_t)width * (uint64_t)height, stream);
+}
