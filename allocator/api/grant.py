@@ -42,13 +42,13 @@ class Grant:
 
     def to_text(self) -> str:
         """The ledger's value."""
-        lines = [f"pod: {self.namespace}/{self.pod}"]
+        lines = [f"pod: {_one_line(self.namespace)}/{_one_line(self.pod)}"]
         for name, value in (("uid", self.uid), ("owner", self.owner), ("shape", self.shape)):
             if value:
-                lines.append(f"{name}: {value}")
+                lines.append(f"{name}: {_one_line(value)}")
         lines.append(f"granted: {self.granted.astimezone(UTC).strftime(_TIME)}")
         for container, slices in self.allocation.containers.items():
-            lines.extend(f"slice: {container} {one.shown()}" for one in slices)
+            lines.extend(f"slice: {_one_line(container)} {one.shown()}" for one in slices)
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -86,3 +86,8 @@ class Grant:
             owner=fields.get("owner", ""),
             shape=fields.get("shape", ""),
         )
+
+
+def _one_line(value: str) -> str:
+    """A name without white space. At admission names are not validated yet: none may forge a line of the ledger."""
+    return "".join(value.split()) or "-"

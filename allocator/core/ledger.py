@@ -1,15 +1,11 @@
 """The ledger of one node as a value: which grants it holds, what they take, and what a batch of changes makes of it.
 
-Everything here fails closed. An entry that cannot be read (a newer version wrote it, somebody edited it) is kept
-as it stands and goes on blocking: the slices it names where they can be read, else the whole of each GPU it names,
-else the whole node. It never frees anything.
+Everything here fails closed; allocator.core.unreadable says what happens to entries that are no grants.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Final
 
 from allocator.api import names
@@ -17,32 +13,11 @@ from allocator.api.allocation import Slice
 from allocator.api.errors import FormatError
 from allocator.api.grant import Grant
 from allocator.api.inventory import Inventory
-from allocator.api.quantities import NO_MEMORY
+from allocator.core.unreadable import Unreadable, read_unreadable, stand_in
 
-_UUID: Final = re.compile(r"\b(?:GPU|MIG)-[0-9A-Za-z-]+")
-_SLICE: Final = "slice: "
 LARGEST: Final = 1_000_000
 """Bytes of data in one ledger; the API server refuses a ConfigMap of more than 1 MiB."""
 FULL_CORES: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An entry that is no grant.
-
-    Attributes:
-        text: as it stands; written back unchanged.
-        problem: why it cannot be read.
-        slices: what it surely names.
-        blocked: GPUs that it names without saying how much; wholly taken.
-        closed: it names nothing at all: the whole node is taken.
-    """
-
-    text: str
-    problem: str
-    slices: tuple[Slice, ...] = ()
-    blocked: frozenset[str] = frozenset()
-    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,95 +34,6 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """All entries of one node's ledger.
-
-    Attributes:
-        node: the node's name.
-        grants: by allocation id.
-        unreadable: entries that could not be read, by key.
-    """
-
-    node: str
-    grants: Mapping[str, Grant] = field(default_factory=dict)
-    unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
-
-    @classmethod
-    def from_data(cls, node: str, data: Mapping[str, str] | None) -> "Ledger":
-        """Read a ConfigMap's `data`. Never fails: see the module."""
-        grants: dict[str, Grant] = {}
-        unreadable: dict[str, Unreadable] = {}
-        for key, text in (data or {}).items():
-            try:
-                grants[key] = Grant.from_text(key, text, node=node)
-            except (FormatError, ValueError) as reason:
-                unreadable[key] = _unreadable(text, str(reason))
-        return cls(node=node, grants=grants, unreadable=unreadable)
-
-    def to_data(self) -> dict[str, str]:
-        """The ConfigMap's `data`, in the order of keys, so that equal ledgers are equal texts."""
-        data = {key: one.text for key, one in self.unreadable.items()}
-        data |= {key: grant.to_text() for key, grant in self.grants.items()}
-        return dict(sorted(data.items()))
-
-    @cached_property
-    def uses(self) -> Mapping[str, Use]:
-        """What is taken of each GPU that an entry names."""
-        found: dict[str, Use] = {}
-        for one in self._slices():
-            found[one.uuid] = found.get(one.uuid, Use()).plus(one)
-        for entry in self.unreadable.values():
-            for uuid in entry.blocked:
-                found[uuid] = replace(found.get(uuid, Use()), blocked=True)
-        return MappingProxyType(found)
-
-    @cached_property
-    def closed(self) -> str:
-        """Why the node takes no grants at all; empty where it does."""
-        for key, entry in self.unreadable.items():
-            if entry.closed:
-                return f"entry {key} of its ledger cannot be read: {entry.problem}"
-        return ""
-
-    def apply(self, changes: "Changes") -> "Ledger":
-        """The ledger after a batch. Removing or marking what is not there changes nothing."""
-        grants = {key: grant for key, grant in self.grants.items() if key not in changes.remove}
-        for key, (pod, uid) in changes.seen.items():
-            if key in grants and not grants[key].uid:
-                grants[key] = grants[key].seen(name=pod, uid=uid)
-        for grant in changes.add:
-            grants[grant.allocation.id] = grant
-        return replace(self, grants=grants)
-
-    def refusal(self, grant: Grant, inventory: Inventory) -> str:
-        """Why a grant cannot be added without breaking invariant 1; empty if it can.
-
-        The last check before every write, whatever a packing policy believed.
-        """
-        if self.closed:
-            return self.closed
-        capacities = {gpu.uuid: gpu.capacity.count for gpu in inventory.gpus}
-        for uuid, taken in grant.allocation.totals().items():
-            if uuid not in capacities:
-                return f"node {self.node} has no GPU {uuid}"
-            use = self.uses.get(uuid, Use())
-            if use.blocked:
-                return f"{uuid} is blocked by an entry of the ledger that cannot be read"
-            if use.memory + taken.memory.count > capacities[uuid]:
-                return f"{uuid} has {capacities[uuid] - use.memory} bytes left of {capacities[uuid]}"
-            if use.cores + taken.cores > FULL_CORES:
-                return f"{uuid} has {FULL_CORES - use.cores}% of its time left"
-        return ""
-
-    def _slices(self) -> Iterable[Slice]:
-        for grant in self.grants.values():
-            for slices in grant.allocation.containers.values():
-                yield from slices
-        for entry in self.unreadable.values():
-            yield from entry.slices
-
-
-@dataclass(frozen=True)
 class Changes:
     """A batch of changes to one ledger, written together.
 
@@ -160,6 +46,116 @@ class Changes:
     add: tuple[Grant, ...] = ()
     remove: frozenset[str] = frozenset()
     seen: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All entries of one node's ledger.
+
+    Attributes:
+        node: the node's name.
+        data: the ConfigMap's `data`; entries that nobody touches are written back as they were read.
+        grants: by allocation id.
+        unreadable: entries that could not be read, by key.
+    """
+
+    node: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    grants: Mapping[str, Grant] = field(default_factory=dict)
+    unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
+
+    @classmethod
+    def from_data(cls, node: str, data: Mapping[str, str] | None) -> "Ledger":
+        """Read a ConfigMap's `data`. Never fails: see the module."""
+        grants: dict[str, Grant] = {}
+        unreadable: dict[str, Unreadable] = {}
+        for key, text in (data or {}).items():
+            try:
+                grants[key] = Grant.from_text(key, text, node=node)
+            except (FormatError, ValueError) as reason:
+                unreadable[key] = read_unreadable(text, str(reason))
+        return cls(node=node, data=dict(data or {}), grants=grants, unreadable=unreadable)
+
+    @cached_property
+    def uses(self) -> Mapping[str, Use]:
+        """What is taken of each GPU that an entry names."""
+        found: dict[str, Use] = {}
+        for one in self._slices():
+            found[one.uuid] = found.get(one.uuid, Use()).plus(one)
+        for entry in self.unreadable.values():
+            for uuid in entry.blocked:
+                found[uuid] = replace(found.get(uuid, Use()), blocked=True)
+        return found
+
+    @cached_property
+    def closed(self) -> str:
+        """Why the node takes no grants at all; empty where it does."""
+        for key, entry in self.unreadable.items():
+            if entry.closed:
+                return f"entry {key} of its ledger cannot be read: {entry.problem}"
+        return ""
+
+    def apply(self, changes: Changes) -> "Ledger":
+        """The ledger after a batch. Removing or marking what is not there changes nothing."""
+        grants, data = dict(self.grants), dict(self.data)
+        for key in changes.remove & grants.keys():
+            del grants[key], data[key]
+        for key, (pod, uid) in changes.seen.items():
+            if key in grants and not grants[key].uid:
+                grants[key] = grants[key].seen(name=pod, uid=uid)
+                data[key] = grants[key].to_text()
+        for grant in changes.add:
+            grants[grant.allocation.id] = grant
+            data[grant.allocation.id] = grant.to_text()
+        return replace(self, data=data, grants=grants)
+
+    def admit(self, asked: Iterable[Grant], inventory: Inventory) -> tuple[tuple[Grant, ...], dict[str, str]]:
+        """Which grants may be added, first come first served, without breaking invariant 1.
+
+        The last check before every write, whatever a packing policy believed.
+
+        Returns:
+            The grants that may, and by id why the others may not.
+        """
+        capacities = {gpu.uuid: gpu.capacity.count for gpu in inventory.gpus}
+        uses = dict(self.uses)
+        admitted: list[Grant] = []
+        refused: dict[str, str] = {}
+        for grant in asked:
+            reason = self._obstacle(grant) or next(
+                filter(None, (_excess(one, uses, capacities) for one in grant.allocation.totals().values())), ""
+            )
+            if reason:
+                refused[grant.allocation.id] = f"node {self.node}: {reason}"
+                continue
+            admitted.append(grant)
+            for one in grant.allocation.totals().values():
+                uses[one.uuid] = uses.get(one.uuid, Use()).plus(one)
+        return tuple(admitted), refused
+
+    def holds(self, inventory: Inventory | None) -> list[Grant]:
+        """All grants, and for entries that cannot be read stand-ins that take what these block."""
+        found = list(self.grants.values())
+        gpus = {gpu.uuid: gpu for gpu in (inventory.gpus if inventory else ())}
+        for key, entry in self.unreadable.items():
+            whole = set(gpus) if entry.closed else entry.blocked & gpus.keys()
+            slices = [one for one in entry.slices if one.uuid not in whole]
+            slices += [Slice(uuid=uuid, memory=gpus[uuid].memory, cores=FULL_CORES) for uuid in sorted(whole)]
+            found.append(stand_in(key, self.node, slices))
+        return found
+
+    def _obstacle(self, grant: Grant) -> str:
+        key = grant.allocation.id
+        if key in self.grants or key in self.unreadable:
+            return f"the ledger has an entry {key} already"
+        return self.closed
+
+    def _slices(self) -> Iterable[Slice]:
+        for grant in self.grants.values():
+            for slices in grant.allocation.containers.values():
+                yield from slices
+        for entry in self.unreadable.values():
+            yield from entry.slices
 
 
 def overbooked(ledger: Ledger, inventory: Inventory) -> list[str]:
@@ -195,13 +191,10 @@ def ledger_object(ledger: Ledger, *, namespace: str, metadata: Mapping[str, Any]
     found = dict(metadata or {})
     labels = {**(found.get("labels") or {}), names.KIND_LABEL: names.KIND_LEDGER, names.PART_OF_LABEL: names.PART_OF}
     annotations = {**(found.get("annotations") or {}), names.NODE: ledger.node}
-    found |= {
-        "namespace": namespace,
-        "name": names.ledger_name(ledger.node),
-        "labels": labels,
-        "annotations": annotations,
-    }
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": found, "data": ledger.to_data()}
+    found |= {"namespace": namespace, "name": names.ledger_name(ledger.node)}
+    found |= {"labels": labels, "annotations": annotations}
+    data = dict(sorted(ledger.data.items()))
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": found, "data": data}
 
 
 def node_of(configmap: Mapping[str, Any]) -> str:
@@ -210,25 +203,16 @@ def node_of(configmap: Mapping[str, Any]) -> str:
     return str((metadata.get("annotations") or {}).get(names.NODE, ""))
 
 
-def _unreadable(text: str, problem: str) -> Unreadable:
-    """What can be told of an entry that is no grant."""
-    slices: list[Slice] = []
-    named: set[str] = set()
-    for line in text.splitlines():
-        uuids = set(_UUID.findall(line))
-        try:
-            if not line.startswith(_SLICE):
-                raise FormatError("not a slice")
-            one = Slice.parse(line.removeprefix(_SLICE).partition(" ")[2])
-            if one.memory == NO_MEMORY:
-                raise FormatError("no amount")
-            slices.append(one)
-        except (FormatError, ValueError):
-            named |= uuids
-    return Unreadable(
-        text=text,
-        problem=problem,
-        slices=tuple(slices),
-        blocked=frozenset(named),
-        closed=not slices and not named,
-    )
+def _excess(taken: Slice, uses: Mapping[str, Use], capacities: Mapping[str, int]) -> str:
+    """Why one GPU cannot give so much more; empty if it can."""
+    capacity = capacities.get(taken.uuid)
+    if capacity is None:
+        return f"no GPU {taken.uuid}"
+    use = uses.get(taken.uuid, Use())
+    if use.blocked:
+        return f"{taken.uuid} is blocked by an entry of the ledger that cannot be read"
+    if use.memory + taken.memory.count > capacity:
+        return f"{taken.uuid} has {capacity - use.memory} bytes left of {capacity}"
+    if use.cores + taken.cores > FULL_CORES:
+        return f"{taken.uuid} has {FULL_CORES - use.cores}% of its time left"
+    return ""

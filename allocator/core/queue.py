@@ -1,0 +1,115 @@
+"""The pods that wait for capacity: who they are, who comes first, and what turns one into a granted pod."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from allocator.api import names
+from allocator.api.allocation import Allocation, result_annotations
+from allocator.api.inventory import Inventory
+from allocator.core.pin import pinned_affinity
+
+JsonPatch = list[dict[str, Any]]
+_ANNOTATIONS: Final = "/metadata/annotations"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pod behind our gate.
+
+    Attributes:
+        uid: its UID.
+        priority: of its PriorityClass; larger goes first.
+        created: its creation time as the API server wrote it, which sorts as text.
+        pod: the Pod as JSON.
+    """
+
+    uid: str
+    priority: int
+    created: str
+    pod: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, pod: Mapping[str, Any]) -> "Waiting | None":
+        """A pod as a waiting one; None if it does not wait for us: no gate of ours, ended, or being deleted."""
+        metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+        if names.GATE not in gates(spec) or metadata.get("deletionTimestamp"):
+            return None
+        return cls(
+            uid=str(metadata.get("uid", "")),
+            priority=int(spec.get("priority") or 0),
+            created=str(metadata.get("creationTimestamp", "")),
+            pod=pod,
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str((self.pod.get("metadata") or {}).get("name", ""))
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str((self.pod.get("metadata") or {}).get("namespace", ""))
+
+    @property
+    def reason(self) -> str:
+        """What its annotations say of why it waits."""
+        return str(_annotations(self.pod).get(names.REASON, ""))
+
+    @property
+    def foreign_gates(self) -> tuple[str, ...]:
+        """Gates of others. A grant would lie idle behind them, so ours is the last to go."""
+        return tuple(gate for gate in gates(self.pod.get("spec") or {}) if gate != names.GATE)
+
+
+def in_order(waiting: Iterable[Waiting]) -> list[Waiting]:
+    """Priority first, then age; the UID settles equal ages, so that every replica sees one order."""
+    return sorted(waiting, key=lambda one: (-one.priority, one.created, one.uid))
+
+
+def gates(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of a pod's scheduling gates."""
+    return tuple(str(gate.get("name", "")) for gate in spec.get("schedulingGates") or ())
+
+
+def admission_patch(pod: Mapping[str, Any], *, allocation: Allocation, inventory: Inventory) -> JsonPatch:
+    """The one JSON patch that turns a waiting pod into a granted one.
+
+    It holds for this version of the pod only: users may edit a gated pod, and what was decided was decided for
+    what we have read.
+
+    Args:
+        pod: the waiting pod.
+        allocation: its grant.
+        inventory: of the grant's node.
+    """
+    metadata, spec = pod["metadata"], pod["spec"]
+    annotations = _annotations(pod)
+    preloads = {
+        key.removeprefix(names.PRELOAD_PREFIX): value
+        for key, value in annotations.items()
+        if key.startswith(names.PRELOAD_PREFIX)
+    }
+    kept = {key: value for key, value in annotations.items() if key != names.REASON}
+    results = result_annotations(allocation, inventory=inventory, preloads=preloads)
+    affinity = pinned_affinity(spec.get("affinity"), allocation.node)
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+        {"op": "add", "path": _ANNOTATIONS, "value": {**kept, **results}},
+        {"op": "add", "path": "/spec/affinity", "value": affinity},
+        _without_gate(spec),
+    ]
+
+
+def _without_gate(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Take our gate away and leave others' in place."""
+    found = list(spec.get("schedulingGates") or ())
+    rest = [gate for gate in found if gate.get("name") != names.GATE]
+    if not rest:
+        return {"op": "remove", "path": "/spec/schedulingGates"}
+    return {"op": "replace", "path": "/spec/schedulingGates", "value": rest}
+
+
+def _annotations(pod: Mapping[str, Any]) -> Mapping[str, str]:
+    return (pod.get("metadata") or {}).get("annotations") or {}
