@@ -1,0 +1,157 @@
+"""The agent's loop: read the GPUs, keep the interposer in place, publish, say that one lives.
+
+Nothing in it ends the loop. A driver that fails or hangs, a folder that cannot be written and an API server that
+is away are each told (in the inventory where that can be reached, in the log otherwise) and tried again at the next
+turn. Running containers need nothing from the agent: stopping it takes nothing away from them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from allocator.agent.gpus import GpuError, GpuSource
+from allocator.agent.interposer import InstallError
+from allocator.agent.patience import Patient, in_daemon_thread
+from allocator.agent.report import Preparation, describe, unanswered, without_driver
+from allocator.api.errors import VramshareError
+from allocator.api.inventory import Inventory
+from allocator.kube.clock import Clock
+
+_log = structlog.get_logger(__name__)
+
+CHECK_EVERY: Final = 60
+"""Turns between two looks at whether the ConfigMap still says what we wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often things are done.
+
+    Attributes:
+        turn: seconds between two readings of the GPUs.
+        beat: seconds between two signs of life; several must fit into the Lease's duration.
+        patience: seconds that a reading may take before the GPUs are called hung.
+    """
+
+    turn: float = 5.0
+    beat: float = 10.0
+    patience: float = 10.0
+
+
+class Preparing(Protocol):
+    """Puts in place what containers need; called in a thread, and again whenever it is no longer `intact`."""
+
+    def prepare(self) -> Preparation:
+        """Install and test."""
+
+    def intact(self, preparation: Preparation) -> bool:
+        """Whether what was prepared is still there."""
+
+
+class Publishing(Protocol):
+    """Where the inventory goes."""
+
+    async def recall(self) -> Inventory | None:
+        """What was published before this agent started."""
+
+    async def publish(self, inventory: Inventory, *, check: bool = False) -> bool:
+        """Make it known; whether anything had to be written."""
+
+    async def beat(self) -> None:
+        """Say that the agent lives."""
+
+
+class Agent:
+    """One node's agent. `run` it, or drive `turn` and `beat` yourself."""
+
+    def __init__(
+        self, *, node: str, source: GpuSource, preparing: Preparing, publishing: Publishing, clock: Clock, pace: Pace
+    ) -> None:
+        self._node = node
+        self._patient = Patient(source, patience=pace.patience)
+        self._preparing = preparing
+        self._publishing = publishing
+        self._clock = clock
+        self._pace = pace
+        self._preparation: Preparation | None = None
+        self._started = False
+        self._recalled: Inventory | None = None
+        self._said: Inventory | None = None
+        self._turns = 0
+        self._quiet = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; returns at once then, whatever hangs."""
+        duties = [
+            asyncio.create_task(self._repeat(self.turn, self._pace.turn), name="inventory"),
+            asyncio.create_task(self._repeat(self.beat, self._pace.beat), name="lease"),
+        ]
+        try:
+            await stop.wait()
+        finally:
+            for duty in duties:
+                duty.cancel()
+            await asyncio.gather(*duties, return_exceptions=True)
+
+    async def turn(self) -> None:
+        """Read, decide, publish."""
+        if not self._started:
+            self._recalled = await self._publishing.recall()
+            self._started = True
+        inventory = await self._look()
+        if inventory is None:
+            return
+        first = self._said is None
+        self._said = inventory
+        await self._publishing.publish(inventory, check=self._turns % CHECK_EVERY == 0)
+        self._turns += 1
+        if first:  # no need to wait for the next beat until grants are possible
+            await self.beat()
+
+    async def beat(self) -> None:
+        """A sign of life, from a node that has something to offer: the others cost the API server nothing."""
+        if self._said is not None and self._said.gpus:
+            await self._publishing.beat()
+
+    async def _look(self) -> Inventory | None:
+        """What is to be said of the node now; None: nothing, it never had a GPU."""
+        try:
+            reading = await self._patient.read()
+        except GpuError as reason:
+            self._tell_once(str(reason))
+            return unanswered(self._node, str(reason), before=self._said or self._recalled)
+        if reading is None:
+            self._tell_once("no NVIDIA driver; looking again at every turn")
+            return without_driver(self._node, before=self._said or self._recalled)
+        preparation = await self._prepared()
+        self._tell_once(preparation.reason)
+        return describe(self._node, reading, preparation, before=self._said)
+
+    async def _prepared(self) -> Preparation:
+        """The preparation, made again where it failed or was undone."""
+        before = self._preparation
+        if before is None or before.reason or not self._preparing.intact(before):
+            self._preparation = await in_daemon_thread(self._preparing.prepare)
+        assert self._preparation is not None  # noqa: S101 - set just above
+        return self._preparation
+
+    async def _repeat(self, duty: Callable[[], Awaitable[None]], seconds: float) -> None:
+        while True:
+            try:
+                await duty()
+            except (VramshareError, InstallError) as reason:
+                _log.warning("not done, will try again", duty=duty.__name__, node=self._node, reason=str(reason))
+            except Exception:  # noqa: BLE001 - nothing may end the loop; the trace is in the log
+                _log.exception("a fault of the agent, will try again", duty=duty.__name__, node=self._node)
+            await self._clock.sleep(seconds)
+
+    def _tell_once(self, reason: str) -> None:
+        """Log a state when it begins, not at every turn."""
+        if reason and reason != self._quiet:
+            _log.warning("node is not usable", node=self._node, reason=reason)
+        elif self._quiet and not reason:
+            _log.info("node is usable again", node=self._node)
+        self._quiet = reason

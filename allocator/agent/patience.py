@@ -1,0 +1,73 @@
+"""A deadline around what may hang.
+
+A driver in trouble can keep an NVML call for ever, and no thread can be killed. So each reading runs in a daemon
+thread of its own, at most one at a time: while one hangs, the agent goes on saying so, and takes the answer when
+it comes. (asyncio.to_thread will not do: its threads are joined at exit, and the agent could not stop.)
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from allocator.agent.gpus import GpuError, GpuSource, Reading
+
+T = TypeVar("T")
+
+
+def in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
+    """Call a blocking function in a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, problem: Exception | None) -> None:
+        if answer.cancelled():
+            return
+        if problem is not None:
+            answer.set_exception(problem)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]  # None only where T allows it
+
+    def work() -> None:
+        result, problem = None, None
+        try:
+            result = function()
+        except Exception as raised:  # noqa: BLE001 - handed on to whoever waits
+            problem = raised
+        # The loop may have ended meanwhile; nobody wants the answer any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, result, problem)
+
+    threading.Thread(target=work, name=f"blocking:{function!r:.60}", daemon=True).start()
+    return answer
+
+
+class Patient:
+    """Reads a source, waiting at most `patience` seconds each time."""
+
+    def __init__(self, source: GpuSource, *, patience: float) -> None:
+        self._source = source
+        self._patience = patience
+        self._pending: asyncio.Future[Reading | None] | None = None
+
+    async def read(self) -> Reading | None:
+        """The source's reading.
+
+        Raises:
+            GpuError: the source fails, or has not answered in time.
+        """
+        if self._pending is None:
+            self._pending = in_daemon_thread(self._source.read)
+        pending = self._pending
+        await asyncio.wait({pending}, timeout=self._patience)
+        if not pending.done():
+            raise GpuError("NVML does not answer; the driver or a GPU hangs (see the node's kernel log)")
+        self._pending = None
+        try:
+            return pending.result()
+        except GpuError:
+            raise
+        except Exception as reason:
+            # Whatever a broken driver makes pynvml throw is a reading that failed.
+            raise GpuError(f"reading the GPUs fails: {type(reason).__name__}: {reason}") from reason

@@ -1,0 +1,65 @@
+"""What the agent says of its node, decided from what it found. Pure."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from allocator.agent.gpus import Reading
+from allocator.agent.interposer import Installed
+from allocator.api.inventory import HEALTHY, Inventory, Strategy
+
+NO_DRIVER: Final = "no NVIDIA driver on this node"
+NO_GPU: Final = "the driver lists no GPU"
+GONE: Final = "gone: the driver no longer lists this GPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Whether containers can be given GPUs here.
+
+    Attributes:
+        installed: the interposer in place; None where that failed.
+        strategy: how a GPU reaches a container.
+        reason: why not; empty where they can.
+    """
+
+    installed: Installed | None
+    strategy: Strategy
+    reason: str = ""
+
+
+def describe(node: str, reading: Reading, preparation: Preparation, *, before: Inventory | None) -> Inventory:
+    """The inventory of a node whose GPUs were read.
+
+    Args:
+        node: its name.
+        reading: what the source said.
+        preparation: whether containers can be given GPUs.
+        before: what this agent said last; a GPU that has vanished since stays listed, unhealthy, until the agent
+            starts anew, because grants may name it.
+    """
+    listed = {gpu.uuid for gpu in reading.gpus}
+    gone = tuple(replace(gpu, health=GONE) for gpu in (before.gpus if before else ()) if gpu.uuid not in listed)
+    installed = preparation.installed
+    return Inventory(
+        node=node,
+        gpus=reading.gpus + gone,
+        strategy=preparation.strategy,
+        interposer=installed.path if installed else "",
+        interposer_sha256=installed.sha256 if installed else "",
+        reason=preparation.reason or ("" if reading.gpus else NO_GPU),
+        driver=reading.driver,
+        cuda=reading.cuda,
+    )
+
+
+def unanswered(node: str, reason: str, *, before: Inventory | None) -> Inventory:
+    """The inventory of a node whose GPUs could not be read now: as before, no GPU taking new grants."""
+    if before is None:
+        return Inventory(node=node, gpus=(), strategy=Strategy.NONE, reason=reason)
+    gpus = tuple(replace(gpu, health=reason) if gpu.health == HEALTHY else gpu for gpu in before.gpus)
+    return replace(before, gpus=gpus, reason=reason)
+
+
+def without_driver(node: str, *, before: Inventory | None) -> Inventory | None:
+    """The inventory of a node without a driver: None where there never was one, and so nothing to correct."""
+    return None if before is None or not before.gpus else unanswered(node, NO_DRIVER, before=before)

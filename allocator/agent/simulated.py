@@ -1,0 +1,71 @@
+"""GPUs out of a description file, for nodes that have none. Simulation's marked edge in the agent.
+
+The file is the one that the fake driver reads (native/tests/fakegpu): INI, a section per GPU named by its UUID,
+with `model`, `memory` and optionally `reserve`. What else stands there concerns the fake driver alone. Read again
+at each turn, so that an edit is a GPU that changes.
+"""
+
+import configparser
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from allocator.agent.gpus import GpuError, Reading
+from allocator.api.inventory import Gpu
+from allocator.api.quantities import Memory, QuantityError
+
+DRIVER: Final = "simulated"
+"""Stands in the inventory where a driver's version would, so that nobody mistakes the node for a real one."""
+_UUID: Final = re.compile(r"GPU-[-A-Za-z0-9]{1,80}")
+
+
+class SimulatedGpus:
+    """The GPUs of a description file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> Reading | None:
+        """The file's GPUs; None while the file does not exist.
+
+        Raises:
+            GpuError: the file cannot be read; says which section and line.
+        """
+        try:
+            text = self._file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as reason:
+            raise GpuError(f"{self._file}: cannot be read: {reason}") from None
+        return Reading(gpus=parse_description(text, where=str(self._file)), driver=DRIVER)
+
+
+def parse_description(text: str, *, where: str) -> tuple[Gpu, ...]:
+    """Read a description of simulated GPUs, in the order of its sections.
+
+    Raises:
+        GpuError: names the section, the value and what to write instead.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(text, source=where)
+    except configparser.Error as reason:
+        raise GpuError(f"{where}: not an INI file: {' '.join(str(reason).split())}") from None
+    return tuple(_gpu(index, uuid, parser[uuid], where=where) for index, uuid in enumerate(parser.sections()))
+
+
+def _gpu(index: int, uuid: str, section: Mapping[str, str], *, where: str) -> Gpu:
+    if not _UUID.fullmatch(uuid):
+        raise GpuError(f"{where}: section [{uuid}]: not a GPU's UUID; write for example [GPU-00000000-0001]")
+    model = section.get("model", "").strip()
+    if not model:
+        raise GpuError(f"{where}: section [{uuid}]: no model; write for example model = Tesla T4")
+    sizes = {}
+    for name, absent in (("memory", ""), ("reserve", "0")):
+        value = section.get(name, absent).strip()
+        try:
+            sizes[name] = Memory.parse(value)
+        except QuantityError as reason:
+            raise GpuError(f"{where}: section [{uuid}]: {name} is {value!r}: {reason}") from None
+    return Gpu(uuid=uuid, index=index, model=model, memory=sizes["memory"], reserve=sizes["reserve"])

@@ -1,0 +1,167 @@
+"""The agent's loop: nothing that surrounds it may end it."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from allocator.agent.agent import CHECK_EVERY, Agent, Pace
+from allocator.agent.gpus import GpuError, Reading
+from allocator.agent.report import NO_DRIVER
+from allocator.api.inventory import Gpu
+from allocator.api.quantities import Memory
+from allocator.kube.errors import UnreachableError
+from tests.unit.agent.fakes import Board, FakeClock, Prepared, Script
+
+READING = Reading(gpus=(Gpu(uuid="GPU-a", index=0, model="Tesla T4", memory=Memory.mib(16384)),), driver="570")
+
+
+def made(source: Any, *, prepared: Prepared | None = None, board: Board, patience: float = 30.0) -> Agent:
+    """An agent among stand-ins."""
+    return Agent(
+        node="n1",
+        source=source,
+        preparing=prepared or Prepared(),
+        publishing=board,
+        clock=FakeClock(),
+        pace=Pace(patience=patience),
+    )
+
+
+async def test_publishes_and_says_at_once_that_it_lives() -> None:
+    """After the first turn the node can take grants."""
+    board = Board()
+    await made(Script(READING), board=board).turn()
+    assert board.published[0].usable
+    assert board.beats == 1
+
+
+async def test_a_node_without_a_driver_costs_nothing_until_one_appears() -> None:
+    """No object, no Lease; then both."""
+    board = Board()
+    agent = made(Script(None, None, READING), board=board)
+    for _ in range(2):
+        await agent.turn()
+        await agent.beat()
+    assert (board.published, board.beats) == ([], 0)
+    await agent.turn()
+    assert board.published[0].usable
+    assert board.beats == 1
+
+
+async def test_a_driver_that_vanished_while_no_agent_ran_is_corrected() -> None:
+    """What an earlier agent said must not stay true for ever."""
+    earlier = Board()
+    await made(Script(READING), board=earlier).turn()
+    board = Board(earlier=earlier.published[0])
+    await made(Script(None), board=board).turn()
+    assert board.published[0].reason == NO_DRIVER
+
+
+async def test_a_gpu_removed_while_no_agent_ran_is_forgotten() -> None:
+    """A machine that was rebuilt does not carry its old GPUs for ever."""
+    earlier = Board()
+    await made(Script(READING), board=earlier).turn()
+    other = Reading(gpus=(Gpu(uuid="GPU-b", index=0, model="Tesla T4", memory=Memory.mib(16384)),))
+    board = Board(earlier=earlier.published[0])
+    await made(Script(other), board=board).turn()
+    assert [gpu.uuid for gpu in board.published[0].gpus] == ["GPU-b"]
+
+
+async def test_a_failing_driver_stops_grants_and_recovery_resumes_them() -> None:
+    """The reason stands in the inventory meanwhile."""
+    board = Board()
+    agent = made(Script(READING, GpuError("GPU is lost"), READING), board=board)
+    for _ in range(3):
+        await agent.turn()
+    assert [one.usable for one in board.published] == [True, False, True]
+    assert board.published[1].reason == "GPU is lost"
+
+
+async def test_a_hung_driver_stops_grants_while_the_agent_goes_on_beating() -> None:
+    """The agent lives; the GPUs do not answer. Two facts, told in two places."""
+    go = threading.Event()
+
+    class Hanging:
+        def read(self) -> Reading | None:
+            """Hang."""
+            go.wait()
+            return READING
+
+    board = Board()
+    agent = made(Hanging(), board=board, patience=0.0)
+    await agent.turn()
+    await agent.turn()
+    assert all("does not answer" in one.reason for one in board.published)
+    go.set()
+
+
+async def test_prepares_once_and_again_after_a_loss() -> None:
+    """The interposer is not installed at every turn, only where it is missing."""
+    prepared = Prepared()
+    agent = made(Script(READING), prepared=prepared, board=Board())
+    await agent.turn()
+    await agent.turn()
+    assert prepared.calls == 1
+    prepared.sound = False
+    await agent.turn()
+    assert prepared.calls == 2
+
+
+async def test_a_failed_preparation_is_tried_again() -> None:
+    """Somebody remounts the folder with exec: the node becomes usable by itself."""
+    board = Board()
+    agent = made(Script(READING), prepared=Prepared(reasons=["noexec", ""]), board=board)
+    await agent.turn()
+    await agent.turn()
+    assert [one.reason for one in board.published] == ["noexec", ""]
+
+
+async def test_looks_now_and_then_whether_its_words_still_stand() -> None:
+    """An edited ConfigMap is noticed without a watch."""
+    board = Board()
+    agent = made(Script(READING), board=board)
+    for _ in range(CHECK_EVERY + 1):
+        await agent.turn()
+    assert board.checks == 2
+
+
+@pytest.mark.parametrize("problem", [UnreachableError("no route"), RuntimeError("a bug")])
+async def test_an_api_server_that_is_away_does_not_end_the_loop(problem: Exception) -> None:
+    """Ten failures later the inventory is out."""
+    stop = asyncio.Event()
+    board = Board(failures=[problem] * 10)
+    agent = Agent(
+        node="n1",
+        source=Script(READING),
+        preparing=Prepared(),
+        publishing=board,
+        clock=FakeClock(stop=stop, turns=2000),
+        pace=Pace(),
+    )
+    await asyncio.wait_for(agent.run(stop), timeout=30)
+    assert board.failures == []
+    assert board.published
+    assert board.beats > 1
+
+
+async def test_stops_at_once_while_the_driver_hangs() -> None:
+    """SIGTERM during a hung NVML call ends the agent."""
+    go = threading.Event()
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Hanging:
+        def read(self) -> Reading | None:
+            """Hang."""
+            loop.call_soon_threadsafe(started.set)
+            go.wait()
+            return None
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(made(Hanging(), board=Board(), patience=3600.0).run(stop))
+    await started.wait()
+    stop.set()
+    await asyncio.wait_for(running, timeout=30)
+    go.set()
