@@ -1,8 +1,8 @@
 """GPUs out of a description file, for nodes that have none. Simulation's marked edge in the agent.
 
 The file is the one that the fake driver reads (native/tests/fakegpu): INI, a section per GPU named by its UUID,
-with `model`, `memory` and optionally `reserve`. What else stands there concerns the fake driver alone. Read again
-at each turn, so that an edit is a GPU that changes.
+with `model`, `memory` and optionally `reserve` (256Mi). What else stands there concerns the fake driver alone.
+Read again at each turn, so that an edit is a GPU that changes.
 """
 
 import configparser
@@ -62,7 +62,7 @@ def _gpu(index: int, uuid: str, section: Mapping[str, str], *, where: str) -> Gp
     if not model:
         raise GpuError(f"{where}: section [{uuid}]: no model; write for example model = Tesla T4")
     sizes = {}
-    for name, absent in (("memory", ""), ("reserve", "0")):
+    for name, absent in (("memory", ""), ("reserve", "256Mi")):
         value = section.get(name, absent).strip()
         try:
             sizes[name] = Memory.parse(value)

@@ -1,0 +1,113 @@
+"""Finds the containers with slices of a node in the kubelet's folder, and what they use.
+
+    <kubelet>/pods/<uid>/volumes/kubernetes.io~downward-api/vramshare-allocation-<container>/allocation
+    <kubelet>/pods/<uid>/volumes/kubernetes.io~empty-dir/vramshare-region/<container>/region
+
+The first is written by the kubelet and says what is allowed; the second by the tenant. Names of pods come from the
+folder of their logs, `<namespace>_<pod>_<uid>`, so that no API server is needed to look at a node.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from allocator.agent import region
+from allocator.agent.region import Region
+from allocator.api import names
+from allocator.api.allocation import Slice, parse_allocation_text
+from allocator.api.errors import FormatError
+
+KUBELET_FOLDERS: Final = (
+    "var/lib/kubelet",
+    "var/snap/microk8s/common/var/lib/kubelet",
+    "var/lib/k0s/kubelet",
+)
+"""Where distributions keep it, relative to the host's root; k3s and RKE2 use the first."""
+LOGS: Final = "var/log/pods"
+_ALLOCATIONS: Final = "volumes/kubernetes.io~downward-api"
+_REGIONS: Final = f"volumes/kubernetes.io~empty-dir/{names.VOLUME_REGION}"
+_LARGEST_ALLOCATION: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container with slices.
+
+    Attributes:
+        uid: its pod's UID.
+        name: its own name.
+        pod: `namespace/name`; the UID where that cannot be found out.
+        slices: what it is allowed, as the kubelet wrote it.
+        region: what it uses; None while it has not touched a GPU, or where the region cannot be read.
+        problem: why something cannot be read; empty: nothing is wrong.
+    """
+
+    uid: str
+    name: str
+    pod: str
+    slices: tuple[Slice, ...]
+    region: Region | None
+    problem: str = ""
+
+
+def kubelet_folder(root: Path) -> Path | None:
+    """The kubelet's folder on the host whose file system is at `root`; None where there is none."""
+    return next((root / one for one in KUBELET_FOLDERS if (root / one / "pods").is_dir()), None)
+
+
+def containers(kubelet: Path, *, logs: Path) -> Iterator[Container]:
+    """All containers with slices, by pod UID and name."""
+    known = _pod_names(logs)
+    for pod in _entries(kubelet / "pods"):
+        for volume in _entries(pod / _ALLOCATIONS):
+            if volume.name.startswith(names.VOLUME_ALLOCATION_PREFIX):
+                yield _container(pod, volume, shown=known.get(pod.name, pod.name))
+
+
+def _container(pod: Path, volume: Path, *, shown: str) -> Container:
+    name = volume.name.removeprefix(names.VOLUME_ALLOCATION_PREFIX)
+    slices: tuple[Slice, ...] = ()
+    found: Region | None = None
+    problem = ""
+    try:
+        with (volume / names.ALLOCATION_FILE).open(encoding="utf-8", errors="replace") as stream:
+            slices = parse_allocation_text(stream.read(_LARGEST_ALLOCATION))
+        found = _region(pod / _REGIONS, name)
+    except (FormatError, OSError) as reason:
+        problem = str(reason)
+    return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem)
+
+
+def _region(volume: Path, container: str) -> Region | None:
+    """A container's region; the folders below the volume are the tenant's, so no link is followed there."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with contextlib.ExitStack() as stack:
+        try:
+            outer = os.open(volume, flags)
+            stack.callback(os.close, outer)
+            inner = os.open(container, flags | os.O_NOFOLLOW, dir_fd=outer)
+            stack.callback(os.close, inner)
+            return region.read_file(names.REGION_FILE, folder=inner)
+        except FileNotFoundError:
+            return None
+
+
+def _pod_names(logs: Path) -> dict[str, str]:
+    """`namespace/pod` by UID."""
+    found = {}
+    for folder in _entries(logs):
+        parts = folder.name.split("_")
+        if len(parts) == 3:
+            found[parts[2]] = f"{parts[0]}/{parts[1]}"
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted; nothing where there is none (a pod may end at any moment)."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
