@@ -1,6 +1,6 @@
 /* Contexts: each thread has a stack of them, each process one primary a GPU. */
 #define _GNU_SOURCE
-#include "driver.h"
+#include "pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +66,7 @@ void context_end(struct fake_context *context)
         s->mark = 0;
         free(s);
     }
+    pools_settle();
     context->mark = 0; /* kept: programs hold stale handles and pass them in */
 }
 

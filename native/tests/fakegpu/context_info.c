@@ -75,7 +75,7 @@ API CUresult cuCtxSynchronize(void)
         return result;
     uint64_t tail = context_tail(context);
     driver_leave(CUDA_SUCCESS);
-    driver_sleep_until(tail);
+    driver_synchronized(tail);
     return CUDA_SUCCESS;
 }
 
@@ -87,7 +87,7 @@ API CUresult cuCtxSynchronize_v2(CUcontext handle)
     struct fake_context *context = context_checked(handle);
     uint64_t tail = context ? context_tail(context) : 0;
     driver_leave(CUDA_SUCCESS);
-    driver_sleep_until(tail);
+    driver_synchronized(tail);
     return context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 

@@ -1,6 +1,6 @@
 /* State of the fake driver, its lock, cuInit and the clock. */
 #define _GNU_SOURCE
-#include "driver.h"
+#include "pool.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -130,6 +130,15 @@ void driver_sleep_until(uint64_t when)
                           .tv_nsec = (long)(when % 1000000000ull)};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) != 0)
         continue;
+}
+
+void driver_synchronized(uint64_t when)
+{
+    driver_sleep_until(when);
+    if (driver_enter() == CUDA_SUCCESS) {
+        pools_settle();
+        driver_leave(CUDA_SUCCESS);
+    }
 }
 
 uint64_t device_capacity(int device)

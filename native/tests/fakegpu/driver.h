@@ -55,7 +55,7 @@ struct fake_stream {
 
 /* What a device pointer is. */
 enum range_kind { RANGE_SMALL, RANGE_WHOLE, RANGE_MANAGED, RANGE_POOL, RANGE_MAPPED,
-                  RANGE_RESERVED, RANGE_GLOBAL, RANGE_IMPORTED, RANGE_HOST, RANGE_HOST_REGISTERED };
+                  RANGE_RESERVED, RANGE_GRAPH, RANGE_GLOBAL, RANGE_IMPORTED, RANGE_HOST, RANGE_HOST_REGISTERED };
 
 /* One allocation. `charged` is what it takes on the device. */
 struct fake_range {
@@ -98,6 +98,8 @@ uint64_t driver_next_id(void);
 uint64_t driver_now(void);
 /* Sleeps until CLOCK_MONOTONIC reads `when`. */
 void driver_sleep_until(uint64_t when);
+/* The same at a synchronisation, where pools return memory. Takes the lock. */
+void driver_synchronized(uint64_t when);
 
 /* Takes and returns device memory in the shared books. `device` is an ordinal. */
 bool device_take(int device, uint64_t bytes);
@@ -131,6 +133,8 @@ struct fake_range *range_add(struct fake_range range);
 /* The allocation that starts at, or that contains, a pointer; NULL if none. */
 struct fake_range *range_at(CUdeviceptr start);
 struct fake_range *range_around(CUdeviceptr inside);
+/* May cuMemFree and cuMemFreeAsync free it? */
+bool range_freeable(const struct fake_range *range);
 /* Forgets the allocation, unmaps it and returns its memory. */
 void range_end(struct fake_range *range);
 /* Ends all allocations of a context. */

@@ -67,7 +67,7 @@ API CUresult cuEventSynchronize(CUevent event)
 {
     if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
-    driver_sleep_until(event->when);
+    driver_synchronized(event->when);
     return CUDA_SUCCESS;
 }
 

@@ -14,6 +14,7 @@ struct block {
     CUdeviceptr start;
     struct fake_context *context;
     int used;                  /* units taken */
+    int hint;                  /* no unit below this is free */
     bool taken[UNITS];
     struct block *next;
 };
@@ -26,7 +27,7 @@ static int free_run(const struct block *block, int units)
     int run = 0;
     if (UNITS - block->used < units)
         return -1;
-    for (int i = 0; i < UNITS; i++) {
+    for (int i = block->hint; i < UNITS; i++) {
         run = block->taken[i] ? 0 : run + 1;
         if (run == units)
             return i - units + 1;
@@ -61,6 +62,8 @@ static CUresult take_small(struct fake_context *context, uint64_t size, CUdevice
         return CUDA_ERROR_OUT_OF_MEMORY;
     memset(&block->taken[first], true, (size_t)units);
     block->used += units;
+    if (first == block->hint)
+        block->hint += units;
     *out = block->start + (uint64_t)first * UNIT;
     range_add((struct fake_range){.start = *out, .size = size, .kind = RANGE_SMALL,
                                   .context = context, .device = context->device, .owner = block});
@@ -105,6 +108,8 @@ void heap_give(struct fake_range *range)
     size_t units = rounded(range->size, UNIT) / UNIT;
     memset(&block->taken[first], false, units);
     block->used -= (int)units;
+    if ((int)first < block->hint)
+        block->hint = (int)first;
     if (block->used == 0)
         end_block(block);
 }

@@ -1,6 +1,7 @@
 /* Kernel launches: nothing is computed, time passes. */
 #define _GNU_SOURCE
 #include "graph.h"
+#include "limit.h"
 #include "module.h"
 
 /* The part of CUlaunchConfig that counts here. */
@@ -25,9 +26,15 @@ static CUresult launch(CUfunction function, uint64_t blocks, CUstream handle)
         return driver_leave(CUDA_ERROR_INVALID_HANDLE);
     if (blocks == 0)
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
+    /* A kernel that needs more stack than there is makes the driver take it now. */
+    if (function->local_bytes > context->stack) {
+        result = limit_stack(context, function->local_bytes);
+        if (result != CUDA_SUCCESS)
+            return driver_leave(result);
+    }
     uint64_t duration = function->fixed_ns + function->block_ns * blocks;
     if (stream->capturing)
-        return driver_leave(graph_capture_kernel(stream->capturing, duration));
+        return driver_leave(graph_add_kernel(stream->capturing, duration, NULL));
     stream_work(stream, duration);
     return driver_leave(CUDA_SUCCESS);
 }

@@ -1,6 +1,6 @@
 /* cuMemAlloc, cuMemFree and questions about memory. */
 #define _GNU_SOURCE
-#include "driver.h"
+#include "pool.h"
 
 /* In do-nothing mode addresses are just counted up; nothing is behind them. */
 static CUdeviceptr next_address = 0x700000000000ull;
@@ -48,9 +48,10 @@ API CUresult cuMemFree_v2(CUdeviceptr start)
     if (start == 0)
         return driver_leave(CUDA_SUCCESS);
     struct fake_range *range = range_at(start);
-    if (!range || range->kind > RANGE_MANAGED)
+    if (!range || !range_freeable(range))
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
     range_end(range);
+    pools_settle(); /* freeing this way synchronises */
     return driver_leave(CUDA_SUCCESS);
 }
 

@@ -9,8 +9,18 @@
 API CUresult cuModuleLoadData(CUmodule *out, const void *image)
 {
     struct fake_context *context;
+    struct fake_module *module = NULL;
     CUresult result = driver_enter_context(&context);
-    return result != CUDA_SUCCESS ? result : driver_leave(module_make(context, image, out));
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = module_parse(image, &module);
+    if (result == CUDA_SUCCESS)
+        result = module_place(module, context);
+    if (result == CUDA_SUCCESS)
+        *out = module;
+    else if (module)
+        module_end(module);
+    return driver_leave(result);
 }
 
 API CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned count, int *options,

@@ -14,9 +14,11 @@ struct fake_function {
     struct fake_function *next;
 };
 
-/* A module or library made from PTX text. */
+/* A module or library made from PTX text. A library has no context until its code
+ * or variables are first used. */
 struct fake_module {
     struct fake_context *context;
+    int device;
     char *text;
     struct fake_function *functions;
     struct module_global *globals;
@@ -32,13 +34,23 @@ struct module_global {
     struct module_global *next;
 };
 
-/* Makes a module from PTX text; returns its error, or success and the module. */
-CUresult module_make(struct fake_context *context, const void *image, struct fake_module **out);
+/* Reads PTX text; returns its error, or success and a module without memory. */
+CUresult module_parse(const void *image, struct fake_module **out);
+/* Takes device memory for its variables in this context, unless it has it. */
+CUresult module_place(struct fake_module *module, struct fake_context *context);
 /* Unloads it and returns its memory. */
 void module_end(struct fake_module *module);
 /* Finds a kernel; the first ask adds it. NULL if the PTX has none of this name. */
 struct fake_function *module_function(struct fake_module *module, const char *name);
 /* Finds a global variable; NULL if there is none. */
 struct module_global *module_global(const struct fake_module *module, const char *name);
+
+
+/* Public calls that libraries and modules share. */
+CUresult cuModuleGetFunction(CUfunction *out, CUmodule module, const char *name);
+CUresult cuModuleGetGlobal_v2(CUdeviceptr *start, size_t *size, CUmodule module, const char *name);
+CUresult cuFuncGetName(const char **name, CUfunction function);
+CUresult cuFuncGetAttribute(int *value, int attribute, CUfunction function);
+CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value);
 
 #endif

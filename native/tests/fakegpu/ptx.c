@@ -91,7 +91,7 @@ static uint64_t type_bytes(const char *type)
 }
 
 /* Adds the variable of one ".global [.align N] .b8 name[count]" declaration. */
-static uint64_t add_global(struct fake_module *module, const char *at)
+static void add_global(struct fake_module *module, const char *at)
 {
     struct module_global *global = calloc(1, sizeof *global);
     char type[16] = "", name[128] = "";
@@ -105,25 +105,22 @@ static uint64_t add_global(struct fake_module *module, const char *at)
     int fields = sscanf(word, " %15s %127[A-Za-z0-9_$][%llu", type, name, &count);
     if (!global || fields < 2) {
         free(global);
-        return 0;
+        return;
     }
     snprintf(global->name, sizeof global->name, "%s", name);
     global->size = type_bytes(type) * count;
     global->next = module->globals;
     module->globals = global;
-    return rounded(global->size, 512);
 }
 
-/* Reads all global variables. Returns the bytes they need together. */
-static uint64_t read_globals(struct fake_module *module)
+/* Reads all global variables. */
+static void read_globals(struct fake_module *module)
 {
-    uint64_t total = 0;
     for (const char *at = module->text; (at = strstr(at, ".global")) != NULL; at++) {
         /* "ld.global" and the like are instructions. */
         if (at == module->text || strchr(" \t\n", at[-1]))
-            total += add_global(module, at);
+            add_global(module, at);
     }
-    return total;
 }
 
 struct module_global *module_global(const struct fake_module *module, const char *name)
@@ -134,7 +131,7 @@ struct module_global *module_global(const struct fake_module *module, const char
     return NULL;
 }
 
-CUresult module_make(struct fake_context *context, const void *image, struct fake_module **out)
+CUresult module_parse(const void *image, struct fake_module **out)
 {
     const char *text = image;
     if (!text || !strstr(text, ".version"))
@@ -142,13 +139,24 @@ CUresult module_make(struct fake_context *context, const void *image, struct fak
     struct fake_module *module = calloc(1, sizeof *module);
     if (!module)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    module->context = context;
     module->text = strdup(text);
-    uint64_t bytes = rounded(read_globals(module), CHUNK);
-    if (!device_take(context->device, bytes)) {
-        module_end(module);
+    read_globals(module);
+    *out = module;
+    return CUDA_SUCCESS;
+}
+
+CUresult module_place(struct fake_module *module, struct fake_context *context)
+{
+    uint64_t bytes = 0;
+    if (module->context)
+        return CUDA_SUCCESS;
+    for (struct module_global *global = module->globals; global; global = global->next)
+        bytes += rounded(global->size, 512);
+    bytes = rounded(bytes, CHUNK);
+    if (!device_take(context->device, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    }
+    module->context = context;
+    module->device = context->device;
     module->charged = bytes;
     for (struct module_global *global = module->globals; global; global = global->next) {
         global->start = pages_map(global->size);
@@ -156,7 +164,6 @@ CUresult module_make(struct fake_context *context, const void *image, struct fak
                                       .kind = RANGE_GLOBAL, .context = context,
                                       .device = context->device, .owner = module});
     }
-    *out = module;
     return CUDA_SUCCESS;
 }
 
@@ -173,7 +180,8 @@ void module_end(struct fake_module *module)
         next = function->next;
         free(function);
     }
-    device_give(module->context->device, module->charged);
+    if (module->context)
+        device_give(module->device, module->charged);
     free(module->text);
     free(module);
 }

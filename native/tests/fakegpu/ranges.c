@@ -1,6 +1,6 @@
 /* Every allocation of the process, by address, and the address space itself. */
 #define _GNU_SOURCE
-#include "driver.h"
+#include "pool.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -57,6 +57,20 @@ static void forget(struct fake_range *range)
     free(range);
 }
 
+bool range_freeable(const struct fake_range *range)
+{
+    switch (range->kind) {
+    case RANGE_SMALL:
+    case RANGE_WHOLE:
+    case RANGE_MANAGED:
+    case RANGE_POOL:
+    case RANGE_GRAPH:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void range_end(struct fake_range *range)
 {
     switch (range->kind) {
@@ -72,9 +86,12 @@ void range_end(struct fake_range *range)
         pages_unmap(range->start, range->size);
         break;
     case RANGE_POOL:
+        pool_give(range);
+        break;
+    case RANGE_GRAPH:
     case RANGE_MAPPED:
     case RANGE_HOST_REGISTERED:
-        break; /* the pool, the reservation or the program owns the pages */
+        break; /* the graph, reservation or program owns the pages */
     }
     device_give(range->device, range->charged);
     forget(range);

@@ -134,7 +134,7 @@ API CUresult cuStreamSynchronize(CUstream stream)
     uint64_t tail = 0;
     CUresult result = tail_of(stream, &tail);
     if (result == CUDA_SUCCESS)
-        driver_sleep_until(tail);
+        driver_synchronized(tail);
     return result;
 }
 
