@@ -1,1 +1,35 @@
-"""The asynchronous side of the allocator. Its public face is what this package exports."""
+"""The asynchronous side of the allocator. Its public face is what this package exports.
+
+async with Allocator(AllocatorSettings()) as allocator:
+    granted = await allocator.grant(GrantRequest(...))
+"""
+
+from allocator.controller.allocator import Allocator
+from allocator.controller.public import Granted, GrantRequest, owner_of
+from allocator.controller.settings import (
+    AgentSettings,
+    AllocatorSettings,
+    CommitSettings,
+    GiveBackSettings,
+    LeaderSettings,
+    QueueSettings,
+)
+from allocator.core.policies import Policies, Policy
+from allocator.kube import KubeSettings, WatchSettings
+
+__all__ = [
+    "AgentSettings",
+    "Allocator",
+    "AllocatorSettings",
+    "CommitSettings",
+    "GiveBackSettings",
+    "GrantRequest",
+    "Granted",
+    "KubeSettings",
+    "LeaderSettings",
+    "Policies",
+    "Policy",
+    "QueueSettings",
+    "WatchSettings",
+    "owner_of",
+]

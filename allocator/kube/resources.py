@@ -53,6 +53,7 @@ CONFIGMAPS: Final = Resource(kind="ConfigMap", plural="configmaps")
 SECRETS: Final = Resource(kind="Secret", plural="secrets")
 EVENTS: Final = Resource(kind="Event", plural="events")
 LEASES: Final = Resource(kind="Lease", plural="leases", group="coordination.k8s.io")
+RUNTIME_CLASSES: Final = Resource(kind="RuntimeClass", plural="runtimeclasses", group="node.k8s.io", namespaced=False)
 MUTATING_WEBHOOKS: Final = Resource(
     kind="MutatingWebhookConfiguration",
     plural="mutatingwebhookconfigurations",

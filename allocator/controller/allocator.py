@@ -1,0 +1,171 @@
+"""The allocator's public face: an asynchronous context manager that grants slices of GPUs and takes them back."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from random import Random
+from typing import Self
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from allocator.api.allocation import Allocation
+from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError
+from allocator.controller.committer import Committer
+from allocator.controller.duties import Duties
+from allocator.controller.engine import Engine
+from allocator.controller.metrics import Metrics
+from allocator.controller.public import Granted, GrantRequest
+from allocator.controller.settings import AllocatorSettings
+from allocator.controller.tasks import Tasks
+from allocator.controller.world import World
+from allocator.core.policies import Policies
+from allocator.kube import Client, Clock, SystemClock
+
+_log = structlog.get_logger(__name__)
+
+
+class Allocator:
+    """Grants slices, keeps the ledgers, and as leader gives back and serves the queue.
+
+    Entering it connects and looks at the whole cluster once; leaving it stops everything it started. What stands
+    in the ledgers stays.
+    """
+
+    def __init__(
+        self,
+        settings: AllocatorSettings | None = None,
+        *,
+        policies: Policies | None = None,
+        registry: CollectorRegistry | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        """Prepare; nothing is read or written yet.
+
+        Args:
+            settings: where the cluster is and how to behave.
+            policies: how to pack; best fit by default. Add your own by `Policies.register`.
+            registry: where metrics go; one of its own by default.
+            clock: time.
+            random: jitter.
+            new_id: makes allocation ids; each a DNS label, never the same twice.
+        """
+        self.settings = settings or AllocatorSettings()
+        self.policies = policies or Policies()
+        self.metrics = Metrics(registry)
+        self._clock = clock or SystemClock()
+        self._random = random or Random()  # noqa: S311  # jitter is no secret
+        self._new_id = new_id
+        self._stack = AsyncExitStack()
+        self._engine: Engine | None = None
+        self._duties: Duties | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            world = await self._build(stack)
+            async with asyncio.timeout(self.settings.start_within):
+                await world.wait_synced()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        self._engine = self._duties = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the whole cluster has been seen, lately enough to grant on."""
+        return self._engine is not None and self._engine.world.fresh
+
+    @property
+    def leading(self) -> bool:
+        """Whether this replica does the leader's duties."""
+        return self._duties is not None and self._duties.leading
+
+    async def grant(self, asked: GrantRequest) -> Granted:
+        """Give a pod its slices.
+
+        Raises:
+            RequestError: asked for something that cannot be, such as an unknown policy.
+            NoCapacityError: nothing fits now; says what is missing.
+            ConflictError: other replicas were faster for the whole of our patience.
+            NotReadyError: the cluster has not been seen, or not lately, or the ledger cannot be written.
+        """
+        log = _log.bind(namespace=asked.namespace, pod=asked.pod_name, trace=asked.trace)
+        try:
+            with self.metrics.grant_seconds.time():
+                granted, how = await self._entered().grant(asked)
+        except NoCapacityError as reason:
+            self.metrics.grants.labels("no_capacity").inc()
+            log.info("no capacity", reason=str(reason))
+            raise
+        except (ConflictError, NotReadyError) as reason:
+            self.metrics.grants.labels("conflict" if isinstance(reason, ConflictError) else "not_ready").inc()
+            log.warning("not granted", reason=str(reason))
+            raise
+        self.metrics.grants.labels(how).inc()
+        allocation = granted.grant.allocation
+        log.info(how, allocation=allocation.id, node=allocation.node, gpus=allocation.uuids())
+        return granted
+
+    async def recognise(self, namespace: str, allocation: Allocation) -> Granted | None:
+        """Whether an allocation found on a pod is a grant of ours to this namespace that no pod uses yet.
+
+        The webhook is called again for a pod that it has answered, if somebody changed the pod after it; the
+        answer must then be the same. Anything else that carries allocation annotations is a forgery.
+        """
+        return await self._entered().recognise(namespace, allocation)
+
+    async def give_back(self, granted: Granted) -> None:
+        """Take a grant back at once, because its pod will not be. Goes on in the background if it takes long."""
+        allocation = granted.grant.allocation
+        self.metrics.released.labels("returned").inc()
+        try:
+            async with asyncio.timeout(self.settings.commit.patience):
+                await self._entered().committer.remove(allocation.node, allocation.id)
+        except TimeoutError:
+            _log.warning("grant not given back yet", allocation=allocation.id, node=allocation.node)
+
+    async def _build(self, stack: AsyncExitStack) -> World:
+        """Connect the parts and start what runs in the background."""
+        settings, clock = self.settings, self._clock
+        client = await stack.enter_async_context(Client(settings.kube))
+        world = World(client, settings, clock=clock, random=self._random)
+        committer = await stack.enter_async_context(
+            Committer(
+                client,
+                world.ledgers,
+                world.inventories,
+                namespace=settings.namespace,
+                settings=settings.commit,
+                clock=clock,
+                random=self._random,
+                metrics=self.metrics,
+            )
+        )
+        world.signals.lost = committer.restore
+        self._engine = Engine(
+            client=client,
+            world=world,
+            committer=committer,
+            policies=self.policies,
+            settings=settings,
+            metrics=self.metrics,
+            clock=clock,
+            new_id=self._new_id,
+        )
+        self._duties = Duties(self._engine)
+        self.metrics.follow(queued=world.pods.depth, ages=world.ages())
+        stack.push_async_callback(self._duties.resign)
+        tasks = await stack.enter_async_context(Tasks(clock))
+        for name, run in [*world.runners(), *self._duties.runners()]:
+            tasks.start(name, run)
+        return world
+
+    def _entered(self) -> Engine:
+        if self._engine is None:
+            raise NotReadyError("the allocator is used outside its `async with`")
+        return self._engine

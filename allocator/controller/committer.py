@@ -1,0 +1,229 @@
+"""Writes the ledgers: one compare-and-swap per write, all concurrent changes to one node together.
+
+While a write to a node is under way, what arrives for it waits and goes into the next. So a burst of grants costs
+few writes, and this replica never races against itself.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from random import Random
+from typing import Final, Self
+
+import structlog
+
+from allocator.api import names
+from allocator.api.errors import NotReadyError
+from allocator.api.grant import Grant
+from allocator.controller.desk import Desk
+from allocator.controller.metrics import Metrics
+from allocator.controller.nodes import InventoryBook
+from allocator.controller.settings import CommitSettings
+from allocator.controller.shelf import Kept, LedgerShelf, own_metadata, read
+from allocator.core.ledger import Changes, ledger_object
+from allocator.kube import (
+    CONFIGMAPS,
+    AlreadyExistsError,
+    Backoff,
+    BusyError,
+    Client,
+    Clock,
+    KubeError,
+    NotFoundError,
+    StaleError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+
+_log = structlog.get_logger(__name__)
+_BACKOFF: Final = Backoff(first=0.02, most=5.0)
+
+
+class Committer:
+    """An asynchronous context manager; leaving it drops what is not written yet."""
+
+    def __init__(
+        self,
+        client: Client,
+        shelf: LedgerShelf,
+        inventories: InventoryBook,
+        *,
+        namespace: str,
+        settings: CommitSettings,
+        clock: Clock,
+        random: Random,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._shelf = shelf
+        self._inventories = inventories
+        self._namespace = namespace
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._metrics = metrics
+        self._desks: dict[str, Desk] = {}
+        self._timers: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [*self._timers, *(desk.task for desk in self._desks.values() if desk.task is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def add(self, grant: Grant) -> None:
+        """Write a grant; returns when it stands in the ledger.
+
+        A caller that is cancelled meanwhile leaves nothing behind: the grant is taken out again.
+
+        Raises:
+            RefusedError: the ledger has no room for it any more.
+            NotReadyError: the API server does not let us write.
+        """
+        node, key = grant.allocation.node, grant.allocation.id
+        desk = self._desk(node)
+        future = asyncio.get_running_loop().create_future()
+        desk.adds[key] = (grant, future)
+        self._kick(node)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._abandon(node, key)
+            raise
+
+    async def remove(self, node: str, grant_id: str) -> None:
+        """Give a grant back; returns when the ledger no longer has it. Goes on if the caller is cancelled."""
+        desk = self._desk(node)
+        future = desk.removes.get(grant_id)
+        if future is None:
+            future = desk.removes[grant_id] = asyncio.get_running_loop().create_future()
+        self._kick(node)
+        await asyncio.shield(future)
+
+    def release(self, node: str, grant_id: str) -> None:
+        """Give a grant back, without waiting."""
+        desk = self._desk(node)
+        desk.removes.setdefault(grant_id, asyncio.get_running_loop().create_future())
+        self._kick(node)
+
+    def mark(self, node: str, grant_id: str, *, pod: str, uid: str) -> None:
+        """Note in the ledger which pod has appeared with a grant, when it is convenient."""
+        desk = self._desk(node)
+        desk.seen[grant_id] = (pod, uid)
+        if not desk.timer:
+            desk.timer = True
+            self._later(node, desk)
+
+    def restore(self, node: str, grants: Iterable[Grant]) -> None:
+        """Write a ledger anew that somebody deleted."""
+        self._desk(node).restore |= {grant.allocation.id: grant for grant in grants}
+        self._kick(node)
+
+    def leaving(self, grant_id: str, node: str) -> bool:
+        """Whether a grant is about to be given back."""
+        desk = self._desks.get(node)
+        return desk is not None and grant_id in desk.removes
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _desk(self, node: str) -> Desk:
+        return self._desks.setdefault(node, Desk())
+
+    def _kick(self, node: str) -> None:
+        desk = self._desk(node)
+        if desk.task is None or desk.task.done():
+            desk.task = asyncio.create_task(self._drain(node, desk), name=f"ledger of {node}")
+
+    def _later(self, node: str, desk: Desk) -> None:
+        async def wait() -> None:
+            await self._clock.sleep(self._settings.lazy)
+            desk.timer = False
+            desk.due = True
+            self._kick(node)
+
+        timer = asyncio.create_task(wait(), name=f"marks for {node}")
+        self._timers.add(timer)
+        timer.add_done_callback(self._timers.discard)
+
+    def _abandon(self, node: str, key: str) -> None:
+        """Nobody waits for this grant any more."""
+        desk = self._desk(node)
+        desk.adds.pop(key, None)
+        if key in desk.flying or key in self._shelf.get(node).ledger.grants:
+            self.release(node, key)
+        else:
+            self._shelf.fleet.forget(node, key)
+
+    async def _drain(self, node: str, desk: Desk) -> None:
+        """Write until nothing urgent is left."""
+        while desk.urgent:
+            # Whoever is ready to ask for more on this node may join this write.
+            await self._clock.sleep(self._settings.company)
+            written = await self._write(node, desk)
+            desk.failures = 0 if written else desk.failures + 1
+            if not desk.seen:
+                desk.due = False
+            if desk.failures > 1:
+                await self._clock.sleep(_BACKOFF.wait(desk.failures - 2, self._random))
+
+    async def _write(self, node: str, desk: Desk) -> bool:
+        """One write at most; whether the ledger now stands as asked."""
+        kept = self._shelf.get(node)
+        changes = desk.batch(kept.ledger, self._inventories.get(node))
+        after = kept.ledger.apply(changes)
+        settled = after.data == kept.ledger.data and (kept.metadata is not None or not after.data)
+        if settled:
+            self._settle(node, desk)
+            return True
+        desk.flying = frozenset(grant.allocation.id for grant in changes.add)
+        try:
+            return await self._put(node, Kept(ledger=after, metadata=kept.metadata), desk, changes)
+        finally:
+            desk.flying = frozenset()
+            self._settle(node, desk)
+
+    async def _put(self, node: str, wanted: Kept, desk: Desk, changes: Changes) -> bool:
+        """Write a ledger, and take over what the API server then has."""
+        body = ledger_object(wanted.ledger, namespace=self._namespace, metadata=wanted.metadata)
+        try:
+            if wanted.metadata is None:
+                answer = await self._client.create(CONFIGMAPS, body, namespace=self._namespace)
+            else:
+                answer = await self._client.replace(CONFIGMAPS, body)
+        except (StaleError, AlreadyExistsError, NotFoundError, UnknownOutcomeError) as reason:
+            conflict = not isinstance(reason, UnknownOutcomeError)
+            self._metrics.ledger_writes.labels("conflict" if conflict else "unknown").inc()
+            _log.info("ledger write lost", node=node, reason=str(reason))
+            await self._refresh(node)
+            return conflict
+        except (BusyError, UnreachableError) as reason:
+            self._metrics.ledger_writes.labels("busy").inc()
+            _log.warning("ledger not written", node=node, reason=str(reason))
+            return False
+        except KubeError as reason:
+            self._metrics.ledger_writes.labels("refused").inc()
+            _log.error("ledger refused", node=node, reason=str(reason))
+            for grant in changes.add:
+                desk.fail(grant.allocation.id, NotReadyError(f"the ledger of {node} cannot be written: {reason}"))
+            return False
+        self._metrics.ledger_writes.labels("written").inc()
+        self._shelf.keep(node, Kept(ledger=wanted.ledger, metadata=own_metadata(answer)))
+        return True
+
+    async def _refresh(self, node: str) -> None:
+        """Read a ledger whose state is in doubt. On failure the next write finds out."""
+        try:
+            found = await self._client.get(CONFIGMAPS, names.ledger_name(node), namespace=self._namespace)
+        except NotFoundError:
+            self._shelf.vanished(node)
+        except KubeError as reason:
+            _log.warning("ledger not read", node=node, reason=str(reason))
+        else:
+            self._shelf.keep(node, read(node, found))
+
+    def _settle(self, node: str, desk: Desk) -> None:
+        kept = self._shelf.get(node)
+        for key in desk.settle(kept.ledger, stored=kept.metadata is not None):
+            self._shelf.fleet.forget(node, key)

@@ -1,0 +1,95 @@
+"""What waits to be written into one node's ledger."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from allocator.api.errors import VramshareError
+from allocator.api.grant import Grant
+from allocator.api.inventory import Inventory
+from allocator.core.ledger import Changes, Ledger, too_large
+
+
+class RefusedError(VramshareError):
+    """The ledger as it stands now has no room for a grant: another replica was faster. Plan again."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """Changes to one ledger that are asked for and not settled yet.
+
+    What is settled is read off the ledger's state alone (`settle`), never off the fate of a request: so a write
+    whose answer was lost needs no care of its own.
+
+    Attributes:
+        adds: new grants with those who wait for them.
+        removes: ids that are given back, with those who wait.
+        seen: name and UID of pods that have appeared, by grant id. Not urgent.
+        restore: grants of a ledger that was deleted under us.
+        due: whether what is not urgent has waited long enough.
+        timer: whether somebody will say so.
+        flying: ids of grants in a write that is under way.
+        task: writes while there is something to write.
+        failures: writes in a row that did not go through.
+    """
+
+    adds: dict[str, tuple[Grant, asyncio.Future[None]]] = field(default_factory=dict)
+    removes: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    restore: dict[str, Grant] = field(default_factory=dict)
+    due: bool = False
+    timer: bool = False
+    flying: frozenset[str] = frozenset()
+    task: "asyncio.Task[None] | None" = None
+    failures: int = 0
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a write should not wait."""
+        return bool(self.adds or self.removes or self.restore or (self.due and self.seen))
+
+    def batch(self, ledger: Ledger, inventory: Inventory | None) -> Changes:
+        """What to write next, all that is asked for; those for whom there is no room are told at once."""
+        remove = frozenset(self.removes)
+        base = ledger.apply(Changes(remove=remove))
+        asked = [grant for key, grant in self.restore.items() if key not in ledger.grants]
+        asked += [grant for grant, _ in self.adds.values()]
+        if inventory is None:
+            admitted: tuple[Grant, ...] = ()
+            refused = {grant.allocation.id: "its inventory is gone" for grant in asked}
+        else:
+            admitted, refused = base.admit(asked, inventory)
+        if too_large(base.apply(Changes(add=admitted)).data):
+            refused |= {grant.allocation.id: "its ledger is full" for grant in admitted}
+            admitted = ()
+        for key, reason in refused.items():
+            self.restore.pop(key, None)
+            self.fail(key, RefusedError(reason))
+        return Changes(add=admitted, remove=remove, seen=dict(self.seen))
+
+    def settle(self, ledger: Ledger, *, stored: bool) -> set[str]:
+        """Tell everyone whose change the ledger shows; returns the ids that are given back.
+
+        Args:
+            ledger: as last known.
+            stored: whether there is a ConfigMap of it; else what was lost is still to be restored.
+        """
+        for key in self.adds.keys() & ledger.grants.keys():
+            _tell(self.adds.pop(key)[1])
+        if stored:
+            self.restore = {key: grant for key, grant in self.restore.items() if key not in ledger.grants}
+        self.seen = {key: pod for key, pod in self.seen.items() if key in ledger.grants and not ledger.grants[key].uid}
+        gone = self.removes.keys() - ledger.grants.keys() - self.flying
+        for key in gone:
+            _tell(self.removes.pop(key))
+        return set(gone)
+
+    def fail(self, key: str, reason: VramshareError) -> None:
+        """Tell who waits for a grant that it will not be."""
+        asked = self.adds.pop(key, None)
+        if asked is not None and not asked[1].done():
+            asked[1].set_exception(reason)
+
+
+def _tell(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,184 @@
+"""Serves the queue: pods behind our gate get their grants in order, in one patch each. The leader's duty."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from allocator.api import names
+from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError, RequestError
+from allocator.api.request import parse_pod
+from allocator.controller.engine import Engine
+from allocator.controller.notes import granted_note, waiting_note
+from allocator.controller.public import Granted, GrantRequest, owner_of
+from allocator.core.queue import Waiting, admission_patch
+from allocator.kube import (
+    JSON_PATCH,
+    PODS,
+    EventRecorder,
+    InvalidError,
+    JsonObject,
+    KubeError,
+    NotFoundError,
+    StaleError,
+)
+
+_log = structlog.get_logger(__name__)
+_PATCHES = 5
+"""How often one pod that its user keeps editing is read and patched again in one round."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a waiting pod was last told, and when on our clock."""
+
+    sentence: str
+    since: float
+
+
+class Dispatcher:
+    """Goes through the waiting pods whenever something happened that may let one in."""
+
+    def __init__(self, engine: Engine, recorder: EventRecorder, *, leading: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self._leading = leading
+        self._told: dict[str, _Told] = {}
+        self._done: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def stirred(self) -> None:
+        """Something happened: room was made, or the queue changed."""
+        self._wake.set()
+
+    async def follow(self) -> None:
+        """A round for every stir, and one now and again while pods wait."""
+        settings = self._engine.settings.queue
+        while True:
+            await self._wake.wait()
+            await self._engine.clock.sleep(settings.settle)
+            self._wake.clear()
+            await self.round()
+
+    async def nudge(self) -> None:
+        """Stir now and again, in case a chance was missed."""
+        while True:
+            await self._engine.clock.sleep(self._engine.settings.queue.retry)
+            if self._engine.world.pods.depth():
+                self.stirred()
+
+    async def round(self) -> None:
+        """Try every waiting pod once, first come first."""
+        waiting = self._engine.world.pods.waiting()
+        uids = {one.uid for one in waiting}
+        self._done &= uids
+        self._told = {uid: told for uid, told in self._told.items() if uid in uids}
+        refused: dict[object, str] = {}
+        for one in waiting:
+            if not (self._leading() and self._engine.world.fresh):
+                return
+            if one.uid not in self._done and not one.foreign_gates:
+                await self._try(one, refused)
+
+    async def _try(self, one: Waiting, refused: dict[object, str]) -> None:
+        """Grant one pod, or tell it why not. Equal pods after a refused one need no second look."""
+        asked = _asked(one)
+        if isinstance(asked, str):
+            await self._tell(one, asked)
+            return
+        demand = self._engine.demand(asked)
+        key = (demand.shape, demand.policy)
+        if key in refused:
+            await self._tell(one, refused[key])
+            return
+        try:
+            granted = await self._grant(one, asked)
+        except NoCapacityError as reason:
+            refused[key] = str(reason)
+            await self._tell(one, str(reason))
+        except RequestError as reason:
+            await self._tell(one, str(reason))
+        except (ConflictError, NotReadyError) as reason:
+            # The next nudge, or whatever stirs before it, tries again.
+            _log.warning("queued pod not granted", pod=one.name, namespace=one.namespace, reason=str(reason))
+        else:
+            await self._admit(one, granted)
+
+    async def _grant(self, one: Waiting, asked: GrantRequest) -> Granted:
+        """The grant that this pod already has, from a leader that stopped half-way, or a new one."""
+        world = self._engine.world
+        grant = world.ledgers.made_for(one.uid)
+        inventory = None if grant is None else world.inventories.get(grant.allocation.node)
+        if grant is not None and inventory is not None:
+            return Granted(grant=grant, inventory=inventory)
+        granted, how = await self._engine.grant(asked)
+        self._engine.metrics.grants.labels(how).inc()
+        return granted
+
+    async def _admit(self, one: Waiting, granted: Granted) -> None:
+        """Write the grant into the pod and open the gate; give the grant back if the pod is gone."""
+        allocation = granted.grant.allocation
+        pod = one.pod
+        for _ in range(_PATCHES):
+            patch = admission_patch(pod, allocation=allocation, inventory=granted.inventory)
+            try:
+                await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace, kind=JSON_PATCH)
+            except (InvalidError, StaleError, NotFoundError) as reason:
+                current = await self._again(one)
+                if current is None or current["metadata"]["resourceVersion"] == pod["metadata"]["resourceVersion"]:
+                    _log.warning("queued pod not patched", pod=one.name, namespace=one.namespace, reason=str(reason))
+                    self._engine.committer.release(allocation.node, allocation.id)
+                    return
+                pod = current
+            except KubeError as reason:
+                # The patch may have been applied; the grant carries the pod's UID and is found in the next round.
+                _log.warning("queued pod not patched yet", pod=one.name, namespace=one.namespace, reason=str(reason))
+                return
+            else:
+                self._done.add(one.uid)
+                self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
+                _log.info("granted from the queue", pod=one.name, namespace=one.namespace, allocation=allocation.id)
+                return
+
+    async def _again(self, one: Waiting) -> JsonObject | None:
+        """The pod as it is now; None: it does not wait any more."""
+        try:
+            pod = await self._engine.client.get(PODS, one.name, namespace=one.namespace)
+        except NotFoundError:
+            return None
+        current = Waiting.of(pod)
+        return pod if current is not None and current.uid == one.uid else None
+
+    async def _tell(self, one: Waiting, sentence: str) -> None:
+        """Update annotation and Event, when there is something new to say and not too often."""
+        now, told = self._engine.clock.monotonic(), self._told.get(one.uid)
+        if told is not None and (told.sentence == sentence or now - told.since < self._engine.settings.queue.retell):
+            return
+        self._told[one.uid] = _Told(sentence=sentence, since=now)
+        self._recorder.record(waiting_note(one, sentence))
+        if one.reason == sentence:
+            return
+        patch = {"metadata": {"uid": one.uid, "annotations": {names.REASON: sentence}}}
+        try:
+            await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace)
+        except KubeError as reason:
+            _log.info("reason not written", pod=one.name, namespace=one.namespace, reason=str(reason))
+
+
+def _asked(one: Waiting) -> GrantRequest | str:
+    """A waiting pod's request; or what is wrong with it, in a sentence for its user."""
+    try:
+        request = parse_pod(one.pod)
+    except RequestError as reason:
+        return str(reason)
+    if request is None:
+        return "waits for a GPU but asks for none any more; delete the pod and create it again"
+    return GrantRequest(
+        request=request,
+        pod=one.pod,
+        namespace=one.namespace,
+        pod_name=one.name,
+        owner=owner_of(one.pod),
+        uid=one.uid,
+    )

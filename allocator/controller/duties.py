@@ -1,0 +1,97 @@
+"""What only one replica may do at a time: give back, serve the queue, write Events. Behind a Lease."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from allocator.controller.dispatcher import Dispatcher
+from allocator.controller.engine import Engine
+from allocator.controller.reaper import Reaper
+from allocator.kube import Election, ElectionSettings, EventRecorder, KubeError
+
+_log = structlog.get_logger(__name__)
+COMPONENT = "vramshare"
+
+
+class Duties:
+    """All replicas run them; only the leader's have any effect."""
+
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.settings
+        self._engine = engine
+        self._led = False
+        self._election = Election(
+            engine.client,
+            ElectionSettings(
+                namespace=settings.namespace,
+                name=settings.leader.lease,
+                identity=settings.identity,
+                duration=settings.leader.duration,
+                renew_within=settings.leader.renew_within,
+                retry=settings.leader.retry,
+            ),
+            clock=engine.clock,
+        )
+        self.recorder = EventRecorder(
+            engine.client,
+            component=COMPONENT,
+            instance=settings.identity,
+            clock=engine.clock,
+            per_second=settings.events_per_second,
+        )
+        self.reaper = Reaper(engine, self.recorder, leading=self._leads)
+        self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)
+        signals = engine.world.signals
+        signals.carrier = self.reaper.touched
+        signals.grants = self.reaper.listed
+        signals.room = self.dispatcher.stirred
+        signals.queue = self.dispatcher.stirred
+
+    @property
+    def leading(self) -> bool:
+        """Whether this replica may do them now."""
+        return self._leads()
+
+    def runners(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """The coroutine functions to be run for ever, by name."""
+        found: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("events", self.recorder.run),
+            ("give back", self.reaper.follow),
+            ("sweep", self.reaper.sweep_for_ever),
+            ("queue", self.dispatcher.follow),
+            ("nudge the queue", self.dispatcher.nudge),
+        ]
+        if self._engine.settings.leader.candidate:
+            found.append(("election", self.campaign))
+        return found
+
+    async def campaign(self) -> None:
+        """Win or keep leadership for ever."""
+        await self._engine.world.wait_synced()
+        while True:
+            await self.step()
+            await self._engine.clock.sleep(self._engine.settings.leader.retry)
+
+    async def step(self) -> None:
+        """One attempt to win or keep leadership; a new leader looks at everything once."""
+        try:
+            await self._election.step()
+        except KubeError as reason:
+            _log.warning("leadership not renewed", reason=str(reason))
+        leads = self._leads()
+        self._engine.metrics.leading.set(leads)
+        if leads and not self._led:
+            _log.info("leading", identity=self._engine.settings.identity)
+            await self.reaper.sweep()
+            self.dispatcher.stirred()
+        self._led = leads
+
+    async def resign(self) -> None:
+        """Let the next leader start at once. Call when the tasks have ended."""
+        try:
+            await self._election.resign()
+        except KubeError as reason:
+            _log.warning("leadership not given up, it runs out by itself", reason=str(reason))
+
+    def _leads(self) -> bool:
+        return self._election.leading

@@ -1,0 +1,153 @@
+"""How one grant comes about: place on the snapshot, assume in the cache, commit to the ledger; on a lost race again.
+
+Between placing and assuming nothing is awaited, so this replica never gives the same memory away twice; the
+ledger's compare-and-swap keeps the replicas apart.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from allocator.api import names
+from allocator.api.allocation import Allocation
+from allocator.api.errors import ConflictError, NotReadyError
+from allocator.api.grant import Grant
+from allocator.controller.committer import Committer
+from allocator.controller.desk import RefusedError
+from allocator.controller.metrics import Metrics
+from allocator.controller.planning import check_names, may_reuse, new_grant
+from allocator.controller.public import Granted, GrantRequest
+from allocator.controller.settings import AllocatorSettings
+from allocator.controller.shelf import read
+from allocator.controller.world import World
+from allocator.core.demand import PodDemand
+from allocator.core.placement import place
+from allocator.core.policies import Policies
+from allocator.core.reasons import NoFit
+from allocator.kube import CONFIGMAPS, Client, Clock, KubeError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What every way to a grant shares.
+
+    Attributes:
+        client: the session with the API server.
+        world: the cluster as seen.
+        committer: writes ledgers.
+        policies: how to pack.
+        settings: how to behave.
+        metrics: what is counted.
+        clock: time.
+        new_id: makes allocation ids.
+    """
+
+    client: Client
+    world: World
+    committer: Committer
+    policies: Policies
+    settings: AllocatorSettings
+    metrics: Metrics
+    clock: Clock
+    new_id: Callable[[], str]
+
+    async def grant(self, asked: GrantRequest) -> tuple[Granted, str]:
+        """A grant, and how it came about: granted, reused or planned.
+
+        Raises:
+            RequestError, NoCapacityError, ConflictError, NotReadyError: see `Allocator.grant`.
+        """
+        if not self.world.fresh:
+            raise NotReadyError("the allocator has not seen the cluster lately; try again shortly")
+        check_names(asked)
+        if not asked.dry_run and (reused := self._reusable(asked)) is not None:
+            return reused, "reused"
+        demand = self.demand(asked)
+        commit = self.settings.commit
+        try:
+            async with asyncio.timeout(commit.patience):
+                for _ in range(commit.attempts):
+                    if (granted := await self._attempt(asked, demand)) is not None:
+                        return granted, "planned" if asked.dry_run else "granted"
+                    self.metrics.ledger_conflicts.inc()
+        except TimeoutError:
+            raise ConflictError(
+                f"no grant within {commit.patience:g} s: ledgers could not be written; try again"
+            ) from None
+        raise ConflictError(f"other replicas were faster {commit.attempts} times; try again")
+
+    def demand(self, asked: GrantRequest) -> PodDemand:
+        """What a pod needs of GPUs and of its node."""
+        runtime = (asked.pod.get("spec") or {}).get("runtimeClassName") or self.settings.runtime_class
+        return PodDemand.from_pod(
+            asked.pod,
+            asked.request,
+            runtime=self.world.runtimes.get(runtime),
+            tolerations=self.settings.tolerations,
+        )
+
+    async def recognise(self, namespace: str, allocation: Allocation) -> Granted | None:
+        """See `Allocator.recognise`."""
+        grant = self.world.ledgers.find(allocation.id)
+        if grant is None and allocation.node in self.world.inventories.nodes():
+            grant = await self._look_up(allocation)
+        inventory = self.world.inventories.get(allocation.node)
+        if grant is None or inventory is None or grant.allocation != allocation:
+            return None
+        if grant.namespace != namespace or grant.uid:
+            return None
+        return Granted(grant=grant, inventory=inventory)
+
+    async def _attempt(self, asked: GrantRequest, demand: PodDemand) -> Granted | None:
+        """Place, assume, commit. None: lost a race, plan again."""
+        fleet = self.world.fleet
+        found = place(fleet, demand, self.policies.named(demand.policy))
+        if isinstance(found, NoFit):
+            raise found.error()
+        inventory = self.world.inventories.get(found.node)
+        if inventory is None:
+            return None
+        grant = new_grant(asked, found, grant_id=self.new_id(), now=self.clock.now())
+        if asked.dry_run:
+            return Granted(grant=grant, inventory=inventory)
+        fleet.assume(grant, demand.shape.usage)
+        try:
+            await self.committer.add(grant)
+        except RefusedError as reason:
+            fleet.forget(found.node, grant.allocation.id)
+            _log.info("planning again", allocation=grant.allocation.id, reason=str(reason))
+            return None
+        except NotReadyError:
+            fleet.forget(found.node, grant.allocation.id)
+            raise
+        return Granted(grant=grant, inventory=inventory)
+
+    def _reusable(self, asked: GrantRequest) -> Granted | None:
+        """A grant that an earlier create of the same pod left behind."""
+        limit = timedelta(seconds=self.settings.give_back.request_limit)
+        now = self.clock.now()
+        for grant in self.world.ledgers.unseen(asked.namespace, asked.pod_name):
+            allocation = grant.allocation
+            if not may_reuse(grant, asked, now=now, request_limit=limit):
+                continue
+            inventory = self.world.inventories.get(allocation.node)
+            if inventory is not None and not self.committer.leaving(allocation.id, allocation.node):
+                return Granted(grant=grant, inventory=inventory)
+        return None
+
+    async def _look_up(self, allocation: Allocation) -> Grant | None:
+        """Ask the API server: another replica may have granted it a moment ago."""
+        try:
+            found = await self.client.get(
+                CONFIGMAPS, names.ledger_name(allocation.node), namespace=self.settings.namespace
+            )
+        except KubeError as reason:
+            _log.warning("ledger not read", node=allocation.node, reason=str(reason))
+            return None
+        self.world.ledgers.keep(allocation.node, read(allocation.node, found))
+        return self.world.ledgers.find(allocation.id)

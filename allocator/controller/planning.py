@@ -1,0 +1,72 @@
+"""From a request and the fleet to a grant that could be written. Pure but for the id and the time it is given."""
+
+import hashlib
+import re
+from datetime import datetime, timedelta
+from typing import Final
+
+from allocator.api.allocation import Allocation
+from allocator.api.errors import RequestError
+from allocator.api.grant import Grant
+from allocator.api.request import PodRequest, normalised_annotations
+from allocator.controller.public import GrantRequest
+from allocator.core.placement import Placement
+
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_GENERATED: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,251}\*")
+
+
+def check_names(asked: GrantRequest) -> None:
+    """At admission no name has been validated yet, and names go into the ledger.
+
+    Raises:
+        RequestError: one is no name; the API server would refuse the pod as well.
+    """
+    for container in asked.request.containers:
+        if not _NAME.fullmatch(container.container):
+            raise _no_name("spec.containers[].name", container.container)
+    if not (_NAME.fullmatch(asked.pod_name) or _GENERATED.fullmatch(asked.pod_name)):
+        raise _no_name("metadata.name", asked.pod_name)
+
+
+def new_grant(asked: GrantRequest, placement: Placement, *, grant_id: str, now: datetime) -> Grant:
+    """The grant of a placement."""
+    return Grant(
+        allocation=Allocation(id=grant_id, node=placement.node, containers=placement.containers),
+        namespace=asked.namespace,
+        pod=asked.pod_name,
+        granted=now.replace(microsecond=0),
+        uid=asked.uid,
+        owner=asked.owner,
+        shape=shape_of(asked.request),
+    )
+
+
+def shape_of(request: PodRequest) -> str:
+    """Digest of what a request asks: equal for pods of one template."""
+    choice = [sorted(part) for one in (request.models, request.uuids) for part in (one.include, one.exclude)]
+    text = repr((sorted(normalised_annotations(request).items()), choice, request.policy))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def may_reuse(grant: Grant, asked: GrantRequest, *, now: datetime, request_limit: timedelta) -> bool:
+    """Whether an earlier create of the same pod left this grant behind, unused.
+
+    With a fixed name there can be but one such pod: creating it again means that the first create failed, or
+    that this one will. With a generated name two creates of one owner are two pods, unless the first is older
+    than any create request can last.
+    """
+    if grant.uid or grant.namespace != asked.namespace or grant.owner != asked.owner:
+        return False
+    if grant.pod != asked.pod_name or grant.shape != shape_of(asked.request):
+        return False
+    return not grant.pod.endswith("*") or (bool(grant.owner) and now - grant.granted > request_limit)
+
+
+def _no_name(where: str, value: str) -> RequestError:
+    return RequestError(
+        where=where,
+        value=value,
+        problem="not a name that Kubernetes takes",
+        remedy="use lower-case letters, digits and dashes",
+    )

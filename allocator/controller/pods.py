@@ -1,0 +1,126 @@
+"""The pods of the cluster as far as the allocator cares: who runs where, who carries a grant, who waits."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from allocator.api import names
+from allocator.controller.signals import Signals
+from allocator.core.fleet import Fleet
+from allocator.core.giveback import ENDED, PodFacts
+from allocator.core.queue import Waiting, in_order
+from allocator.core.resources import pod_usage
+from allocator.core.state import PodOnNode
+from allocator.kube import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is remembered of one pod."""
+
+    facts: PodFacts
+    allocation: str
+    node: str
+
+
+@dataclass(slots=True)
+class PodBook:
+    """All pods, fed by a reflector.
+
+    Attributes:
+        fleet: told what pods take of their nodes.
+        signals: told of carriers of grants, of room made, and of the queue.
+    """
+
+    fleet: Fleet
+    signals: Signals
+    _records: dict[str, _Record] = field(default_factory=dict)
+    _carriers: dict[str, dict[str, PodFacts]] = field(default_factory=dict)
+    _waiting: dict[str, Waiting] = field(default_factory=dict)
+
+    def put(self, key: str, pod: JsonObject) -> None:
+        """A pod is new or has changed. One of the same name and another UID takes the former's place."""
+        metadata = pod["metadata"]
+        record = _record(pod)
+        before = self._records.get(key)
+        if before is not None and before.facts.uid != record.facts.uid:
+            self.drop(key)
+            before = None
+        self._records[key] = record
+        self._wait(key, pod)
+        if before == record:
+            return
+        if record.node and not record.facts.ended:
+            self.fleet.apply_pod(
+                PodOnNode(
+                    key=record.facts.uid,
+                    node=record.node,
+                    usage=pod_usage(pod.get("spec") or {}),
+                    allocation_id=record.allocation,
+                )
+            )
+        elif before is not None and before.node:
+            self.fleet.remove_pod(record.facts.uid)
+            self.signals.room()
+        if before is not None and before.allocation != record.allocation:
+            self._put_down(before)
+        if record.allocation:
+            self._carriers.setdefault(record.allocation, {})[metadata["uid"]] = record.facts
+            self.signals.carrier(record.allocation)
+
+    def drop(self, key: str) -> None:
+        """A pod is gone."""
+        record = self._records.pop(key, None)
+        if record is None:
+            return
+        if self._waiting.pop(key, None) is not None:
+            self.signals.queue()
+        if record.node:
+            self.fleet.remove_pod(record.facts.uid)
+            self.signals.room()
+        self._put_down(record)
+
+    def carriers(self, allocation: str) -> Iterable[PodFacts]:
+        """The pods that carry an allocation id, truly or not."""
+        return tuple(self._carriers.get(allocation, {}).values())
+
+    def waiting(self) -> list[Waiting]:
+        """The pods behind our gate, first come first."""
+        return in_order(self._waiting.values())
+
+    def depth(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def _wait(self, key: str, pod: JsonObject) -> None:
+        waits = Waiting.of(pod)
+        if waits is not None:
+            self._waiting[key] = waits
+            self.signals.queue()
+        elif self._waiting.pop(key, None) is not None:
+            self.signals.queue()
+
+    def _put_down(self, record: _Record) -> None:
+        carriers = self._carriers.get(record.allocation)
+        if not record.allocation or carriers is None:
+            return
+        carriers.pop(record.facts.uid, None)
+        if not carriers:
+            del self._carriers[record.allocation]
+        self.signals.carrier(record.allocation)
+
+
+def _record(pod: JsonObject) -> _Record:
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    allocated = annotations.get(names.STATUS) == names.STATUS_ALLOCATED
+    facts = PodFacts(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        ended=status.get("phase") in ENDED,
+    )
+    return _Record(
+        facts=facts,
+        allocation=annotations.get(names.ALLOCATION_ID, "") if allocated else "",
+        node=spec.get("nodeName") or (annotations.get(names.NODE, "") if allocated else ""),
+    )

@@ -1,0 +1,111 @@
+"""Gives grants back whose pods have ended, are gone, or never came. The leader's duty."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from allocator.api import names
+from allocator.api.grant import Grant
+from allocator.controller.engine import Engine
+from allocator.controller.notes import granted_note
+from allocator.core.giveback import ENDED, Verdict, holder, verdict
+from allocator.kube import PODS, EventRecorder, KubeError, NotFoundError
+
+_log = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """Looks at single grants when something happened to their pods, and at all of them now and again."""
+
+    def __init__(self, engine: Engine, recorder: EventRecorder, *, leading: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self._leading = leading
+        self._touched: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def touched(self, grant_id: str) -> None:
+        """Something happened to the pod of this grant."""
+        self._touched.add(grant_id)
+        self._wake.set()
+
+    def listed(self, _gone: set[str], new: set[str]) -> None:
+        """Grants have appeared in a ledger; their pods may be here already."""
+        known = [grant_id for grant_id in new if self._engine.world.pods.carriers(grant_id)]
+        self._touched.update(known)
+        if known:
+            self._wake.set()
+
+    async def follow(self) -> None:
+        """Act on what happens, as long as it happens."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self.look_at_touched()
+
+    async def sweep_for_ever(self) -> None:
+        """Look at all grants now and again."""
+        while True:
+            await self._engine.clock.sleep(self._engine.settings.give_back.sweep)
+            self._engine.world.judge_agents()
+            await self.sweep()
+
+    def look_at_touched(self) -> None:
+        """Decide on the grants whose pods have changed. Needs no question to the API server."""
+        touched, self._touched = self._touched, set()
+        if not (self._leading() and self._engine.world.synced):
+            return
+        for grant_id in touched:
+            grant = self._engine.world.ledgers.find(grant_id)
+            if grant is not None:
+                self._decide(grant)
+
+    async def sweep(self) -> None:
+        """Decide on every grant, asking the API server about those whose pods are not to be seen."""
+        if not (self._leading() and self._engine.world.synced):
+            return
+        doubtful = [grant for grant in self._engine.world.ledgers.grants() if self._decide(grant) is Verdict.ASK]
+        for grant in doubtful:
+            if not self._leading():
+                return
+            try:
+                if not await self._exists(grant):
+                    self._release(grant, why="deleted" if grant.uid else "never seen")
+            except KubeError as reason:
+                _log.warning("pod not looked up", allocation=grant.allocation.id, reason=str(reason))
+
+    def _decide(self, grant: Grant) -> Verdict:
+        """Act on what the caches prove."""
+        engine, grant_id = self._engine, grant.allocation.id
+        pod = holder(grant, engine.world.pods.carriers(grant_id))
+        grace = timedelta(seconds=engine.settings.give_back.grace)
+        found = verdict(grant, pod, now=engine.clock.now(), grace=grace)
+        if found is Verdict.RELEASE:
+            self._release(grant, why="ended")
+        elif found is Verdict.MARK and pod is not None:
+            engine.committer.mark(grant.allocation.node, grant_id, pod=pod.name, uid=pod.uid)
+            self._recorder.record(granted_note(grant, pod=pod.name, uid=pod.uid))
+        return found
+
+    def _release(self, grant: Grant, *, why: str) -> None:
+        allocation = grant.allocation
+        if self._engine.committer.leaving(allocation.id, allocation.node):
+            return
+        _log.info("giving back", allocation=allocation.id, node=allocation.node, pod=grant.pod, why=why)
+        self._engine.metrics.released.labels(why.replace(" ", "_")).inc()
+        self._engine.committer.release(allocation.node, allocation.id)
+
+    async def _exists(self, grant: Grant) -> bool:
+        """Ask the API server whether a grant's pod lives."""
+        client = self._engine.client
+        if not grant.uid:
+            pods, _ = await client.list(PODS, namespace=grant.namespace)
+            carried = [(pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID) for pod in pods]
+            return grant.allocation.id in carried
+        try:
+            pod = await client.get(PODS, grant.pod, namespace=grant.namespace)
+        except NotFoundError:
+            return False
+        return pod["metadata"]["uid"] == grant.uid and (pod.get("status") or {}).get("phase") not in ENDED

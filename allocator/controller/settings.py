@@ -1,0 +1,132 @@
+"""Everything about the allocator that can be set."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+
+from allocator.api import names
+from allocator.core.filters import Toleration
+from allocator.kube import KubeSettings, WatchSettings
+
+
+def _identity() -> str:
+    """Unlike any other process's: host and process id; in a pod the host name is the pod's."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderSettings:
+    """Who does what only one replica may do: give back, serve the queue, write Events.
+
+    Attributes:
+        candidate: whether this replica may lead at all.
+        lease: name of the Lease.
+        duration: seconds after which an unrenewed Lease may be taken over.
+        renew_within: seconds after a renewal for which this replica acts as leader; less than `duration`.
+        retry: seconds between attempts to renew or to take over.
+    """
+
+    candidate: bool = True
+    lease: str = "vramshare-leader"
+    duration: int = 15
+    renew_within: float = 10.0
+    retry: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """How the life signs of node agents are judged.
+
+    Attributes:
+        max_age: seconds without renewal after which an agent's node takes no new grants.
+        may_be_absent: whether a node without any agent Lease takes grants, for clusters whose inventories are
+            written by other means.
+    """
+
+    max_age: float = 60.0
+    may_be_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSettings:
+    """How grants reach the ledgers.
+
+    Attributes:
+        patience: seconds that one grant may take, all attempts together; less than a webhook's time-out.
+        attempts: how often one grant is planned anew after other replicas were faster.
+        company: seconds that a ledger write waits for further grants to the same node; 0: none. Grants that
+            arrive during a write go into the next one in any case.
+        lazy: seconds that marks of seen pods wait for a grant to ride with.
+    """
+
+    patience: float = 1.7
+    attempts: int = 16
+    company: float = 0.0
+    lazy: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBackSettings:
+    """When grants without a pod are given back.
+
+    Attributes:
+        request_limit: seconds that a create request may take at the API server (its --request-timeout).
+        grace: seconds that a pod may take to appear; more than `request_limit`.
+        sweep: seconds between looks at all grants; changes of pods are acted on at once.
+    """
+
+    request_limit: float = 60.0
+    grace: float = 90.0
+    sweep: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """How the queue is served.
+
+    Attributes:
+        settle: seconds between two rounds at least, so that a burst of changes makes one round.
+        retell: seconds between two updates of one pod's reason.
+        retry: seconds between rounds with nothing new while pods wait.
+    """
+
+    settle: float = 0.1
+    retell: float = 15.0
+    retry: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatorSettings:
+    """All of it.
+
+    Attributes:
+        kube: where the API server is.
+        namespace: where inventories, ledgers and Leases live.
+        identity: this replica; must differ from every other's.
+        stale_after: seconds without contact to the API server after which the allocator is not ready.
+        start_within: seconds for the first look at the cluster; None: without end.
+        runtime_class: RuntimeClass that the webhook gives to pods without one; empty: none.
+        tolerations: what the webhook adds to granted pods.
+        events_per_second: how many Events are written at most.
+        watch: how to watch.
+        leader: leadership.
+        agents: judging node agents.
+        commit: writing grants.
+        give_back: giving grants back.
+        queue: serving the queue.
+    """
+
+    kube: KubeSettings = field(default_factory=KubeSettings)
+    namespace: str = names.DEFAULT_NAMESPACE
+    identity: str = field(default_factory=_identity)
+    stale_after: float = 60.0
+    start_within: float | None = None
+    runtime_class: str = ""
+    tolerations: tuple[Toleration, ...] = (Toleration(key=names.GPU_TAINT, operator="Exists", effect="NoSchedule"),)
+    events_per_second: float = 20.0
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    leader: LeaderSettings = field(default_factory=LeaderSettings)
+    agents: AgentSettings = field(default_factory=AgentSettings)
+    commit: CommitSettings = field(default_factory=CommitSettings)
+    give_back: GiveBackSettings = field(default_factory=GiveBackSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)

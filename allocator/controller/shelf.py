@@ -1,0 +1,162 @@
+"""The freshest state known of each ledger, from our own writes and from the watch, whichever is newer.
+
+resourceVersions of one collection are compared as numbers, as the API server's own caches do. Where one is no
+number the newcomer wins: at worst a write is lost to a conflict and read again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from allocator.api import names
+from allocator.api.grant import Grant
+from allocator.controller.nodes import InventoryBook
+from allocator.controller.signals import Signals
+from allocator.core.fleet import Fleet
+from allocator.core.ledger import Ledger, node_of
+from allocator.kube import JsonObject
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A ledger and the ConfigMap that it stands in.
+
+    Attributes:
+        ledger: what it holds.
+        metadata: of the ConfigMap; None: there is none.
+    """
+
+    ledger: Ledger
+    metadata: Mapping[str, Any] | None = None
+
+    @property
+    def version(self) -> str:
+        """The resourceVersion; empty where there is no ConfigMap."""
+        return str((self.metadata or {}).get("resourceVersion", ""))
+
+
+@dataclass(slots=True)
+class LedgerShelf:
+    """All ledgers. The watch puts and drops, the committer keeps what it wrote or read.
+
+    Attributes:
+        fleet: told what is held.
+        inventories: for what an entry that cannot be read blocks.
+        signals: told of grants that went or came, and of ledgers deleted under us.
+    """
+
+    fleet: Fleet
+    inventories: InventoryBook
+    signals: Signals
+    _kept: dict[str, Kept] = field(default_factory=dict)
+    _nodes: dict[str, str] = field(default_factory=dict)
+    _where: dict[str, str] = field(default_factory=dict)
+    _unseen: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _uids: dict[str, str] = field(default_factory=dict)
+
+    def get(self, node: str) -> Kept:
+        """A node's ledger; an empty one where there is none."""
+        return self._kept.get(node) or Kept(ledger=Ledger(node=node))
+
+    def grants(self) -> list[Grant]:
+        """All grants of all ledgers."""
+        return [grant for kept in self._kept.values() for grant in kept.ledger.grants.values()]
+
+    def find(self, grant_id: str) -> Grant | None:
+        """A grant by its id."""
+        node = self._where.get(grant_id)
+        return None if node is None else self.get(node).ledger.grants.get(grant_id)
+
+    def unseen(self, namespace: str, pod: str) -> list[Grant]:
+        """Grants made for a pod of this name (as it stood at admission) that no pod has appeared with yet."""
+        listed = self._unseen.get((namespace, pod), set())
+        found = {grant_id: self.find(grant_id) for grant_id in listed}
+        grants = [grant for grant in found.values() if grant is not None and not grant.uid]
+        listed &= {grant.allocation.id for grant in grants}
+        if not listed:
+            self._unseen.pop((namespace, pod), None)
+        return sorted(grants, key=lambda grant: grant.granted)
+
+    def made_for(self, uid: str) -> Grant | None:
+        """The grant made for a pod that existed already, a queued one."""
+        return self.find(self._uids.get(uid, ""))
+
+    def keep(self, node: str, kept: Kept) -> bool:
+        """Take over a state unless a newer one is known; says whether it did."""
+        before = self.get(node)
+        if kept.metadata is not None and before.metadata is not None and not _newer(kept.version, before.version):
+            return False
+        self._kept[node] = kept
+        if kept.metadata is not None:
+            self._nodes[_key(kept.metadata)] = node
+        gone = before.ledger.grants.keys() - kept.ledger.grants.keys()
+        new = kept.ledger.grants.keys() - before.ledger.grants.keys()
+        for grant_id in gone:
+            self._where.pop(grant_id, None)
+            self._uids.pop(before.ledger.grants[grant_id].uid, None)
+        for grant_id in new:
+            self._where[grant_id] = node
+            grant = kept.ledger.grants[grant_id]
+            if grant.uid:
+                self._uids[grant.uid] = grant_id
+            else:
+                self._unseen.setdefault((grant.namespace, grant.pod), set()).add(grant_id)
+        self.book(node)
+        self.signals.grants(set(gone), set(new))
+        if gone:
+            self.signals.room()
+        return True
+
+    def book(self, node: str) -> None:
+        """Tell the fleet what is held of a node; again after its inventory has changed."""
+        self.fleet.apply_grants(node, self.get(node).ledger.holds(self.inventories.get(node)))
+
+    def put(self, key: str, configmap: JsonObject) -> None:
+        """The watch shows a ledger."""
+        node = node_of(configmap)
+        if key.partition("/")[2] != names.ledger_name(node):
+            _log.error("ledger passed over: its annotation names another node", configmap=key, node=node)
+            return
+        if not _newer(str(configmap["metadata"].get("resourceVersion", "")), self.get(node).version):
+            return
+        self.keep(node, read(node, configmap))
+
+    def drop(self, key: str) -> None:
+        """The watch shows that a ledger was deleted. What it held is still held."""
+        node = self._nodes.pop(key, None)
+        if node is not None:
+            self.vanished(node)
+
+    def vanished(self, node: str) -> None:
+        """There is no ConfigMap any more: nothing is freed by that, whoever deleted it."""
+        before = self.get(node)
+        if before.metadata is None:
+            return
+        self._kept[node] = replace(before, metadata=None)
+        if before.ledger.data:
+            _log.error("ledger deleted by somebody; writing it anew", node=node, grants=len(before.ledger.grants))
+            self.signals.lost(node, list(before.ledger.grants.values()))
+
+
+def read(node: str, configmap: JsonObject) -> Kept:
+    """A node's ledger as its ConfigMap holds it."""
+    return Kept(ledger=Ledger.from_data(node, configmap.get("data")), metadata=own_metadata(configmap))
+
+
+def own_metadata(configmap: JsonObject) -> dict[str, Any]:
+    """The metadata to write back; the server keeps the managed fields by itself, and they are long."""
+    return {key: value for key, value in configmap["metadata"].items() if key != "managedFields"}
+
+
+def _newer(version: str, than: str) -> bool:
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def _key(metadata: Mapping[str, Any]) -> str:
+    return f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"

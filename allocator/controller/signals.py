@@ -1,0 +1,27 @@
+"""Who is told of what happens in the books."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from allocator.api.grant import Grant
+
+Listener = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Signals:
+    """Callbacks; by default nobody listens. Called synchronously, amid a change: note it, and act later.
+
+    Attributes:
+        carrier: the id of a grant whose pod appeared, ended or went.
+        grants: ids of grants that went and that are new in a ledger.
+        lost: a node and the grants of its ledger, deleted by somebody.
+        room: something happened that may let a waiting pod in.
+        queue: a waiting pod appeared, changed or went.
+    """
+
+    carrier: Callable[[str], None] = lambda _: None
+    grants: Callable[[set[str], set[str]], None] = lambda _gone, _new: None
+    lost: Callable[[str, list[Grant]], None] = lambda _node, _grants: None
+    room: Listener = lambda: None
+    queue: Listener = lambda: None

@@ -1,0 +1,123 @@
+"""The cluster as this replica sees it: one fleet, fed by six watches.
+
+Everything in here changes synchronously, between two awaits of whoever decides.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from allocator.api import names
+from allocator.controller.nodes import AgentBook, InventoryBook, NodeBook
+from allocator.controller.pods import PodBook
+from allocator.controller.settings import AllocatorSettings
+from allocator.controller.shelf import LedgerShelf
+from allocator.controller.signals import Listener, Signals
+from allocator.controller.store import Store
+from allocator.core.fleet import Fleet
+from allocator.kube import CONFIGMAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, Client, Clock, Reflector, Selection
+
+
+@dataclass(slots=True)
+class RuntimeBook:
+    """RuntimeClasses by name: their selector, tolerations and overhead reach a pod after its admission."""
+
+    _known: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        """A RuntimeClass; None: none of that name is known."""
+        return self._known.get(name)
+
+    def put(self, key: str, item: Mapping[str, Any]) -> None:
+        """One is new or has changed."""
+        self._known[key.partition("/")[2]] = item
+
+    def drop(self, key: str) -> None:
+        """One is gone."""
+        self._known.pop(key.partition("/")[2], None)
+
+
+class World:
+    """The books of this replica and the reflectors that feed them."""
+
+    def __init__(self, client: Client, settings: AllocatorSettings, *, clock: Clock, random: Random) -> None:
+        self.settings = settings
+        self.signals = Signals()
+        self.fleet = Fleet()
+        self.inventories = InventoryBook(fleet=self.fleet, changed=self._inventory_changed)
+        self.nodes = NodeBook(fleet=self.fleet, signals=self.signals)
+        self.agents = AgentBook(fleet=self.fleet, settings=settings.agents, clock=clock, signals=self.signals)
+        self.ledgers = LedgerShelf(fleet=self.fleet, inventories=self.inventories, signals=self.signals)
+        self.pods = PodBook(fleet=self.fleet, signals=self.signals)
+        self.runtimes = RuntimeBook()
+        self._reflectors = self._make_reflectors(client, clock, random)
+
+    def judge_agents(self) -> None:
+        """See which agents have gone silent."""
+        self.agents.judge(self.inventories.nodes())
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything has been seen once."""
+        return all(one.synced.is_set() for one in self._needed())
+
+    @property
+    def fresh(self) -> bool:
+        """Whether everything has been seen, and lately."""
+        return all(one.age() <= self.settings.stale_after for one in self._needed())
+
+    async def wait_synced(self) -> None:
+        """Return once everything has been seen."""
+        await asyncio.gather(*(one.synced.wait() for one in self._needed()))
+
+    def ages(self) -> dict[str, Callable[[], float]]:
+        """Age of each watch by what it watches."""
+        return {name: one.age for name, one in self._reflectors.items()}
+
+    def runners(self) -> list[tuple[str, Callable[[], Any]]]:
+        """The coroutine functions to be run for ever, by name."""
+        return [(f"watch {name}", one.run) for name, one in self._reflectors.items()]
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _needed(self) -> list[Reflector]:
+        """RuntimeClasses are a refinement: a cluster that does not let us see them still gets grants."""
+        return [one for name, one in self._reflectors.items() if name != RUNTIME_CLASSES.plural]
+
+    def _inventory_changed(self, node: str) -> None:
+        self.agents.judge((node,))
+        self.ledgers.book(node)
+        self.signals.room()
+
+    def _make_reflectors(self, client: Client, clock: Clock, random: Random) -> dict[str, Reflector]:
+        namespace = self.settings.namespace
+
+        def labelled(kind: str) -> Selection:
+            return Selection(CONFIGMAPS, namespace=namespace, labels=f"{names.KIND_LABEL}={kind}")
+
+        wanted: dict[str, tuple[Selection, Any, Listener]] = {
+            "inventories": (labelled(names.KIND_INVENTORY), self.inventories, _nothing),
+            "ledgers": (labelled(names.KIND_LEDGER), self.ledgers, _nothing),
+            NODES.plural: (Selection(NODES), self.nodes, _nothing),
+            PODS.plural: (Selection(PODS), self.pods, _nothing),
+            LEASES.plural: (Selection(LEASES, namespace=namespace), self.agents, self.judge_agents),
+            RUNTIME_CLASSES.plural: (Selection(RUNTIME_CLASSES), self.runtimes, _nothing),
+        }
+        return {
+            name: Reflector(
+                client,
+                selection,
+                Store(book.put, book.drop),
+                clock=clock,
+                random=random,
+                settings=self.settings.watch,
+                after=after,
+            )
+            for name, (selection, book, after) in wanted.items()
+        }
+
+
+def _nothing() -> None:
+    """Nobody asks to be told after each batch."""
