@@ -5,6 +5,7 @@
 #include "module.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct fake_graph *graph_make(void)
 {
@@ -15,6 +16,8 @@ void graph_end(struct fake_graph *graph)
 {
     for (struct fake_node *node = graph->first, *next; node; node = next) {
         next = node->next;
+        if (node->kind == NODE_CHILD)
+            graph_end(node->child);
         free(node);
     }
     free(graph);
@@ -67,8 +70,24 @@ CUresult graph_add_free(struct fake_graph *graph, CUdeviceptr pointer, struct fa
 
 void graph_copy(struct fake_graph *to, const struct fake_graph *from)
 {
-    for (const struct fake_node *node = from->first; node; node = node->next)
-        graph_add(to, *node);
+    for (const struct fake_node *node = from->first; node; node = node->next) {
+        struct fake_node copy = *node;
+        if (copy.kind == NODE_CHILD) {
+            copy.child = graph_make();
+            graph_copy(copy.child, node->child);
+        }
+        graph_add(to, copy);
+    }
+}
+
+void graph_flatten(struct fake_graph *to, const struct fake_graph *from)
+{
+    for (const struct fake_node *node = from->first; node; node = node->next) {
+        if (node->kind == NODE_CHILD)
+            graph_flatten(to, node->child);
+        else
+            graph_add(to, *node);
+    }
 }
 
 API CUresult cuGraphCreate(CUgraph *out, unsigned flags)
@@ -161,8 +180,19 @@ API CUresult cuGraphAddChildGraphNode(CUgraphNode *out, CUgraph graph, const CUg
                                       size_t count, CUgraph child)
 {
     (void)before, (void)count;
-    graph_copy(graph, child);
-    return add(graph, (struct fake_node){.kind = NODE_CHILD, .child = child}, out);
+    struct fake_graph *own = child ? graph_make() : NULL;
+    if (!own)
+        return CUDA_ERROR_INVALID_VALUE;
+    graph_copy(own, child);
+    return add(graph, (struct fake_node){.kind = NODE_CHILD, .child = own}, out);
+}
+
+API CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode node, CUgraph *out)
+{
+    if (!node || node->kind != NODE_CHILD)
+        return CUDA_ERROR_INVALID_VALUE;
+    *out = node->child;
+    return CUDA_SUCCESS;
 }
 
 /* What a memory allocation node is asked for and answers. */
@@ -186,6 +216,18 @@ API CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph graph, const CUgra
     if (!graph || !alloc || alloc->size == 0)
         return CUDA_ERROR_INVALID_VALUE;
     return graph_add_alloc(graph, alloc->pool.location_id, alloc->size, &alloc->pointer, out);
+}
+
+API CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, struct alloc_parameters *out)
+{
+    if (!node || node->kind != NODE_ALLOC)
+        return CUDA_ERROR_INVALID_VALUE;
+    memset(out, 0, sizeof *out);
+    out->pool.type = out->pool.location_type = 1;
+    out->pool.location_id = node->device;
+    out->size = node->size;
+    out->pointer = node->pointer;
+    return CUDA_SUCCESS;
 }
 
 API CUresult cuGraphAddMemFreeNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *before,

@@ -21,12 +21,9 @@ struct fake_node {
 struct fake_graph {
     struct fake_node *first, *last;
     unsigned count;
-    struct fake_graph *next;   /* live instances of the process */
     /* instances only */
     uint64_t flags;
     uint64_t needed;           /* bytes of its allocations at their most */
-    bool live;                 /* launched, and something not freed since */
-    bool counted;              /* `needed` is in the device's graph memory */
     int device;
 };
 
@@ -36,11 +33,15 @@ CUresult graph_add_alloc(struct fake_graph *graph, int device, uint64_t size, CU
                          struct fake_node **out);
 CUresult graph_add_free(struct fake_graph *graph, CUdeviceptr pointer, struct fake_node **out);
 struct fake_node *graph_add(struct fake_graph *graph, struct fake_node node);
+/* Returns a RANGE_GRAPH's memory to the device's store for graphs. */
+void graph_give(const struct fake_range *range);
 /* Makes an empty graph. */
 struct fake_graph *graph_make(void);
 /* Frees a graph and its nodes. */
 void graph_end(struct fake_graph *graph);
 /* Copies the nodes of one graph to the end of another. */
 void graph_copy(struct fake_graph *to, const struct fake_graph *from);
+/* The same, with the nodes of child graphs in their place. */
+void graph_flatten(struct fake_graph *to, const struct fake_graph *from);
 
 #endif

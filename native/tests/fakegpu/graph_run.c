@@ -1,7 +1,8 @@
 /* Instantiating and launching graphs, and the memory that they keep.
  *
- * Memory of allocation nodes is taken at the first upload or launch, in chunks,
- * from a store that the device keeps for graphs until it is trimmed. */
+ * Memory of allocation nodes is taken at upload or launch, in chunks, from a store
+ * that the device keeps for graphs until it is trimmed. What a graph frees itself is
+ * there again for the next one. */
 #define _GNU_SOURCE
 #include "graph.h"
 
@@ -11,7 +12,6 @@
 
 /* A device's memory kept for graphs. */
 static struct store { uint64_t reserved, used, reserved_high, used_high; } stores[FAKE_MAX_GPUS];
-static struct fake_graph *instances;
 
 /* The most bytes that the nodes hold at one time, and on which device. */
 static uint64_t needed_bytes(const struct fake_graph *graph, int *device)
@@ -38,11 +38,9 @@ static CUresult instantiate(CUgraphExec *out, CUgraph graph, uint64_t flags)
     struct fake_graph *instance = graph ? graph_make() : NULL;
     if (!instance)
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
-    graph_copy(instance, graph);
+    graph_flatten(instance, graph);
     instance->flags = flags;
     instance->needed = needed_bytes(instance, &instance->device);
-    instance->next = instances;
-    instances = instance;
     *out = (CUgraphExec)instance;
     return driver_leave(CUDA_SUCCESS);
 }
@@ -65,22 +63,18 @@ API CUresult cuGraphInstantiate_v2(CUgraphExec *out, CUgraph graph, CUgraphNode 
     return cuGraphInstantiate(out, graph, node, log, room);
 }
 
-/* Puts memory behind an instance's allocations; it keeps it until it is destroyed. */
-static CUresult supply(struct fake_graph *instance)
+/* Makes the store large enough for one run of the instance. */
+static CUresult supply(const struct fake_graph *instance)
 {
     struct store *store = &stores[instance->device];
     uint64_t wanted = store->used + instance->needed;
-    if (instance->counted || instance->needed == 0)
-        return CUDA_SUCCESS;
     if (wanted > store->reserved) {
         if (!device_take(instance->device, wanted - store->reserved))
             return CUDA_ERROR_OUT_OF_MEMORY;
         store->reserved = wanted;
     }
-    store->used = wanted;
-    instance->counted = true;
-    if (store->used > store->used_high)
-        store->used_high = store->used;
+    if (wanted > store->used_high)
+        store->used_high = wanted;
     if (store->reserved > store->reserved_high)
         store->reserved_high = store->reserved;
     return CUDA_SUCCESS;
@@ -110,14 +104,21 @@ API CUresult cuGraphInstantiateWithParams(CUgraphExec *out, CUgraph graph,
 static void run_memory(struct fake_graph *instance, struct fake_context *context)
 {
     for (struct fake_node *node = instance->first; node; node = node->next) {
-        struct fake_range *range = node->kind == NODE_FREE ? range_at(node->pointer) : NULL;
-        if (range)
+        struct fake_range *range = range_at(node->pointer);
+        if (node->kind == NODE_FREE && range)
             range_end(range);
-        if (node->kind == NODE_ALLOC && !range_at(node->pointer))
-            range_add((struct fake_range){.start = node->pointer, .size = node->size,
-                                          .kind = RANGE_GRAPH, .context = context,
-                                          .device = node->device, .owner = instance});
+        if (node->kind != NODE_ALLOC || range)
+            continue;
+        stores[node->device].used += rounded(node->size, CHUNK);
+        range_add((struct fake_range){.start = node->pointer, .size = node->size,
+                                      .kind = RANGE_GRAPH, .context = context,
+                                      .device = node->device});
     }
+}
+
+void graph_give(const struct fake_range *range)
+{
+    stores[range->device].used -= rounded(range->size, CHUNK);
 }
 
 /* Is something that the instance allocated still not freed? */
@@ -170,12 +171,6 @@ API CUresult cuGraphExecDestroy(CUgraphExec exec)
     CUresult result = instance ? driver_enter() : CUDA_ERROR_INVALID_VALUE;
     if (result != CUDA_SUCCESS)
         return result;
-    struct fake_graph **link = &instances;
-    while (*link != instance)
-        link = &(*link)->next;
-    *link = instance->next;
-    if (instance->counted)
-        stores[instance->device].used -= instance->needed;
     graph_end(instance);
     return driver_leave(CUDA_SUCCESS);
 }
@@ -186,17 +181,8 @@ API CUresult cuDeviceGraphMemTrim(CUdevice device)
     if (result != CUDA_SUCCESS)
         return result;
     struct store *store = &stores[device];
-    uint64_t running = 0;
-    for (struct fake_graph *instance = instances; instance; instance = instance->next)
-        if (instance->counted && instance->device == device) {
-            if (holds(instance))
-                running += instance->needed;
-            else
-                instance->counted = false; /* idle: taken again at its next launch */
-        }
-    store->used = running;
-    device_give(device, store->reserved - running);
-    store->reserved = running;
+    device_give(device, store->reserved - store->used);
+    store->reserved = store->used;
     return driver_leave(CUDA_SUCCESS);
 }
 

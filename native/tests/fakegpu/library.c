@@ -76,6 +76,25 @@ API CUresult cuLibraryGetGlobal(CUdeviceptr *start, size_t *size, CUlibrary libr
     return result != CUDA_SUCCESS ? result : cuModuleGetGlobal_v2(start, size, library, name);
 }
 
+/* Managed variables are ordinary ones here. */
+API CUresult cuLibraryGetManaged(CUdeviceptr *start, size_t *size, CUlibrary library,
+                                 const char *name)
+{
+    return cuLibraryGetGlobal(start, size, library, name);
+}
+
+/* Loads a kernel's code, which is loaded already. */
+API CUresult cuFuncLoad(CUfunction function)
+{
+    return function ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+API CUresult cuFuncIsLoaded(int *state, CUfunction function)
+{
+    *state = 1;
+    return function ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
 API CUresult cuKernelGetLibrary(CUlibrary *library, CUkernel kernel)
 {
     *library = kernel->module;

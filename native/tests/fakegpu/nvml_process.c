@@ -53,7 +53,27 @@ API enum nvml_result nvmlDeviceGetComputeRunningProcesses_v2(nvml_device_t devic
     return nvmlDeviceGetComputeRunningProcesses_v3(device, count, out);
 }
 
-/* Nothing draws here. */
+/* The list with a version word and one entry more: memory under confidential
+ * computing, of which there is none. */
+struct process_detail {
+    unsigned pid;
+    unsigned long long bytes;
+    unsigned gi, ci;
+    unsigned long long confidential;
+};
+struct process_details { unsigned version, mode, count; struct process_detail *list; };
+
+API enum nvml_result nvmlDeviceGetRunningProcessDetailList(nvml_device_t device,
+                                                           struct process_details *out)
+{
+    struct books_process found[BOOKS_ENTRIES];
+    enum nvml_result result = list(device, &out->count, found, out->list != NULL);
+    for (unsigned i = 0; result == NVML_SUCCESS && i < out->count; i++)
+        out->list[i] = (struct process_detail){found[i].pid, found[i].use.bytes, ~0u, ~0u, 0};
+    return result;
+}
+
+/* Nothing draws here, and there is no MPS server. */
 API enum nvml_result nvmlDeviceGetGraphicsRunningProcesses_v3(nvml_device_t device, unsigned *count,
                                                               struct process_v2 *out)
 {
@@ -64,6 +84,13 @@ API enum nvml_result nvmlDeviceGetGraphicsRunningProcesses_v3(nvml_device_t devi
 
 API enum nvml_result nvmlDeviceGetGraphicsRunningProcesses_v2(nvml_device_t device, unsigned *count,
                                                               struct process_v2 *out)
+{
+    return nvmlDeviceGetGraphicsRunningProcesses_v3(device, count, out);
+}
+
+API enum nvml_result nvmlDeviceGetMPSComputeRunningProcesses_v3(nvml_device_t device,
+                                                                unsigned *count,
+                                                                struct process_v2 *out)
 {
     return nvmlDeviceGetGraphicsRunningProcesses_v3(device, count, out);
 }
@@ -104,6 +131,41 @@ API enum nvml_result nvmlDeviceGetProcessUtilization(nvml_device_t device,
     for (unsigned i = 0; result == NVML_SUCCESS && i < *count; i++)
         out[i] = (struct process_sample){.pid = found[i].pid, .stamp = now / 1000,
                                          .sm = share_since(&found[i], now)};
+    return result;
+}
+
+struct sample { unsigned long long stamp, value; };
+
+/* One sample: the GPU's use just now, in percent. */
+API enum nvml_result nvmlDeviceGetSamples(nvml_device_t device, int type, unsigned long long last,
+                                          int *value_type, unsigned *count, struct sample *out)
+{
+    enum { GPU_UTILISATION = 1, UNSIGNED = 1 };
+    enum nvml_result result = nvml_check(device);
+    (void)last;
+    if (result != NVML_SUCCESS || type != GPU_UTILISATION)
+        return result != NVML_SUCCESS ? result : NVML_NOT_SUPPORTED;
+    *value_type = UNSIGNED;
+    *count = 1;
+    if (out)
+        *out = (struct sample){nvml_now() / 1000,
+                               books_busy_others(device->index, nvml_now()) > 0 ? 100 : 0};
+    return NVML_SUCCESS;
+}
+
+struct field {
+    unsigned id, scope;
+    long long stamp, latency;
+    int type, result;
+    unsigned long long value;
+};
+
+/* Fields are asked for singly; none is simulated. */
+API enum nvml_result nvmlDeviceGetFieldValues(nvml_device_t device, int count, struct field *fields)
+{
+    enum nvml_result result = nvml_check(device);
+    for (int i = 0; result == NVML_SUCCESS && i < count; i++)
+        fields[i].result = NVML_NOT_SUPPORTED;
     return result;
 }
 

@@ -1,5 +1,6 @@
 /* Every allocation of the process, by address, and the address space itself. */
 #define _GNU_SOURCE
+#include "graph.h"
 #include "pool.h"
 
 #include <stdlib.h>
@@ -89,9 +90,11 @@ void range_end(struct fake_range *range)
         pool_give(range);
         break;
     case RANGE_GRAPH:
+        graph_give(range);
+        break;
     case RANGE_MAPPED:
     case RANGE_HOST_REGISTERED:
-        break; /* the graph, reservation or program owns the pages */
+        break; /* the reservation or program owns the pages */
     }
     device_give(range->device, range->charged);
     forget(range);

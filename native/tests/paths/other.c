@@ -1,0 +1,176 @@
+/* Paths to memory that no allocation call names: arrays, code, limits, contexts. */
+#define _GNU_SOURCE
+#include "take.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FLOAT32 = 0x20, WIDTH = 4096, ROW = WIDTH * 16 /* four floats a texel */ };
+
+static int array(struct take *take, struct piece *piece)
+{
+    struct array_description about = {WIDTH, take->chunk / ROW, FLOAT32, 4};
+    void *made = NULL;
+    int result = cu.cuArrayCreate_v2(&made, &about);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static int array3d(struct take *take, struct piece *piece)
+{
+    struct array3d_description about = {256, 32, take->chunk / (256 * 32 * 16), FLOAT32, 4, 0};
+    void *made = NULL;
+    int result = cu.cuArray3DCreate_v2(&made, &about);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static void destroy_array(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuArrayDestroy((void *)(uintptr_t)piece.a);
+}
+
+/* Two levels: the second is a quarter of the first. */
+static int mipmap(struct take *take, struct piece *piece)
+{
+    struct array3d_description about = {WIDTH, take->chunk / ROW, 0, FLOAT32, 4, 0};
+    void *made = NULL;
+    int result = cu.cuMipmappedArrayCreate(&made, &about, 2);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static void destroy_mipmap(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuMipmappedArrayDestroy((void *)(uintptr_t)piece.a);
+}
+
+/* PTX with one variable of `size` bytes and an empty kernel. */
+static char *code(uint64_t size)
+{
+    char *text = NULL;
+    int made = asprintf(&text,
+                        ".version 7.0\n.target sm_75\n.address_size 64\n"
+                        ".visible .global .align 4 .b8 big[%llu];\n"
+                        ".visible .entry idle()\n{\n ret;\n}\n",
+                        (unsigned long long)size);
+    return made < 0 ? NULL : text;
+}
+
+static int module(struct take *take, struct piece *piece)
+{
+    char *text = code(take->chunk);
+    void *made = NULL;
+    dev_t_ptr at = 0;
+    size_t size = 0;
+    int result = cu.cuModuleLoadData(&made, text);
+    if (result == SUCCESS)
+        result = cu.cuModuleGetGlobal_v2(&at, &size, made, "big");
+    free(text);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static void unload_module(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuModuleUnload((void *)(uintptr_t)piece.a);
+}
+
+static int library(struct take *take, struct piece *piece)
+{
+    char *text = code(take->chunk);
+    void *made = NULL;
+    dev_t_ptr at = 0;
+    size_t size = 0;
+    int result = cu.cuLibraryLoadData(&made, text, NULL, NULL, 0, NULL, NULL, 0);
+    if (result == SUCCESS)
+        result = cu.cuLibraryGetGlobal(&at, &size, made, "big");
+    if (result != SUCCESS && made)
+        cu.cuLibraryUnload(made);
+    free(text);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static void unload_library(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuLibraryUnload((void *)(uintptr_t)piece.a);
+}
+
+/* An empty kernel run to its end, so that the driver puts limits into effect. */
+static int run_idle(struct take *take)
+{
+    void *function = NULL;
+    char *text = take->handle ? NULL : code(4);
+    int result = take->handle ? SUCCESS : cu.cuModuleLoadData(&take->handle, text);
+    free(text);
+    if (result == SUCCESS)
+        result = cu.cuModuleGetFunction(&function, take->handle, "idle");
+    if (result == SUCCESS)
+        result = cu.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+    return result != SUCCESS ? result : cu.cuCtxSynchronize();
+}
+
+/* Raises the device-side heap by a chunk. */
+static int heap_limit(struct take *take, struct piece *piece)
+{
+    size_t now = 0;
+    int result = cu.cuCtxGetLimit(&now, 2);
+    piece->a = now;
+    return result != SUCCESS ? result : cu.cuCtxSetLimit(2, now + take->chunk);
+}
+
+static void lower_heap(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuCtxSetLimit(2, piece.a);
+}
+
+/* Raises every thread's stack by 512 bytes: some hundred MiB on a large GPU. */
+static int stack_limit(struct take *take, struct piece *piece)
+{
+    size_t now = 0;
+    int result = cu.cuCtxGetLimit(&now, 0);
+    piece->a = now;
+    if (result == SUCCESS)
+        result = cu.cuCtxSetLimit(0, now + 512);
+    return result != SUCCESS ? result : run_idle(take);
+}
+
+static void lower_stack(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuCtxSetLimit(0, piece.a);
+}
+
+static int context(struct take *take, struct piece *piece)
+{
+    void *made = NULL;
+    int result = cu.cuCtxCreate_v2(&made, 0, take->device);
+    if (result == SUCCESS)
+        cu.cuCtxPopCurrent_v2(NULL);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static void destroy_context(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuCtxDestroy_v2((void *)(uintptr_t)piece.a);
+}
+
+const struct path paths_other[] = {
+    {.name = "array", .step = array, .undo = destroy_array},
+    {.name = "array-3d", .step = array3d, .undo = destroy_array},
+    {.name = "mipmap", .step = mipmap, .undo = destroy_mipmap},
+    {.name = "module-global", .step = module, .undo = unload_module, .loose = true},
+    {.name = "library-global", .step = library, .undo = unload_library, .loose = true},
+    {.name = "heap-limit", .step = heap_limit, .undo = lower_heap, .loose = true},
+    {.name = "stack-limit", .step = stack_limit, .undo = lower_stack, .loose = true},
+    {.name = "contexts", .step = context, .undo = destroy_context, .loose = true},
+    {0},
+};
