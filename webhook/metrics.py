@@ -1,0 +1,47 @@
+"""What the webhook counts, for Prometheus."""
+
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """The webhook's metrics in one registry, by default one of its own, so that several applications can coexist."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self.admissions = Counter(
+            "vramshare_admissions",
+            "Reviews answered, by operation and result: granted, queued, changed, unchanged, or the denial's reason.",
+            ["operation", "result"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "vramshare_admission_seconds",
+            "Time from a review's arrival to its answer.",
+            ["operation"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "vramshare_admissions_in_flight", "Reviews being answered at this moment.", registry=self.registry
+        )
+        self.certificate_end = Gauge(
+            "vramshare_webhook_certificate_end_seconds",
+            "When the serving certificate expires, in seconds since 1970; 0: no certificate of ours in use.",
+            registry=self.registry,
+        )
+
+
+def metrics_app(registry: CollectorRegistry) -> web.Application:
+    """An application that serves `GET /metrics`. On a port of its own: reviews come over TLS, scrapes do not."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    return app

@@ -1,0 +1,126 @@
+"""A pod that exists already.
+
+Its spec can hardly be changed any more, and a user who applies the first manifest again does not know what was added
+to it. So what is ours becomes again what it was; the old object is the truth. Nothing is granted here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.api import names
+from webhook.mutation import create, environment, files, scheduling
+from webhook.mutation.outcome import Notes
+from webhook.mutation.resources import without_gpu_resources
+from webhook.mutation.shapes import Json, annotations_of, spec_of, with_annotations, with_containers, with_spec
+
+
+def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, notes: Notes) -> Json:
+    """The new object with everything of ours as the old one has it.
+
+    Args:
+        new: as it came.
+        old: as it is stored.
+        ours: whether the change is the allocator's own: then it may write results and open the gate.
+        notes: warnings are added here.
+    """
+    answers = ours and names.STATUS in annotations_of(new)
+    pod = with_containers(new, lambda kind, container: _container(container, _same(old, kind, container)))
+    old_spec = spec_of(old)
+    kept = [volume for volume in old_spec.get("volumes") or () if files.is_reserved(volume.get("name", ""))]
+    pod = with_spec(pod, volumes=files.with_ours(spec_of(pod).get("volumes"), kept))
+    pod = _scheduling(pod, old)
+    if not answers:
+        pod = _gate(pod, old, notes)
+        pod = _pin(pod, old)
+    return with_annotations(pod, _annotations(new, old, answers=answers, notes=notes))
+
+
+def void_new_ephemeral(new: Mapping[str, Any], old: Mapping[str, Any], notes: Notes) -> Json:
+    """Ephemeral containers that were not there before see no GPU and none of our volumes."""
+    known = {one.get("name") for one in spec_of(old).get("ephemeralContainers") or ()}
+
+    def change(kind: str, container: Json) -> Json:
+        if kind != "ephemeralContainers" or container["name"] in known:
+            return container
+        container = environment.without_slice(container, {}, notes)
+        mounts = container.get("volumeMounts") or []
+        allowed = files.with_ours(mounts, [])
+        if len(allowed) == len(mounts):
+            return container
+        notes.add(f"container {container['name']!r}: mounts of vramshare's volumes were dropped")
+        return {**container, "volumeMounts": allowed}
+
+    return with_containers(new, change)
+
+
+def _container(new: Json, old: Mapping[str, Any] | None) -> Json:
+    if old is None:
+        return new
+    result = without_gpu_resources(new, keep=old)
+    env = environment.restored(new.get("env"), old.get("env"))
+    if env or new.get("env"):
+        result = {**result, "env": env}
+    kept = [mount for mount in old.get("volumeMounts") or () if files.is_reserved(mount.get("name", ""))]
+    mounts = files.with_ours(new.get("volumeMounts"), kept)
+    if mounts or new.get("volumeMounts"):
+        result = {**result, "volumeMounts": mounts}
+    return result
+
+
+def _same(old: Mapping[str, Any], kind: str, container: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The container of this name in the old object."""
+    for one in spec_of(old).get(kind) or ():
+        if one.get("name") == container["name"]:
+            found: Mapping[str, Any] = one
+            return found
+    return None
+
+
+def _scheduling(pod: Json, old: Mapping[str, Any]) -> Json:
+    """Scheduler, runtime class and toleration as they were, where the change came without them."""
+    spec, before = spec_of(pod), spec_of(old)
+    changes: Json = {}
+    if spec.get("schedulerName") == names.HAMI_SCHEDULER and before.get("schedulerName"):
+        changes["schedulerName"] = before["schedulerName"]
+    if before.get("runtimeClassName") and not spec.get("runtimeClassName"):
+        changes["runtimeClassName"] = before["runtimeClassName"]
+    tolerations = list(spec.get("tolerations") or ())
+    if scheduling.TOLERATION in (before.get("tolerations") or ()) and scheduling.TOLERATION not in tolerations:
+        changes["tolerations"] = [*tolerations, dict(scheduling.TOLERATION)]
+    return with_spec(pod, **changes)
+
+
+def _gate(pod: Json, old: Mapping[str, Any], notes: Notes) -> Json:
+    """Our gate as it was: only the allocator opens it, and nobody can add it later."""
+    closed = scheduling.gated(old)
+    if closed and not scheduling.gated(pod):
+        notes.add(f"scheduling gate {names.GATE} stays; vramshare opens it when there is capacity")
+    return scheduling.with_gate(pod, closed=closed)
+
+
+def _pin(pod: Json, old: Mapping[str, Any]) -> Json:
+    node = annotations_of(old).get(names.NODE)
+    return scheduling.with_pin(pod, node) if node and scheduling.is_pinned(old, node) else pod
+
+
+def _annotations(new: Mapping[str, Any], old: Mapping[str, Any], *, answers: bool, notes: Notes) -> dict[str, str]:
+    before, after = annotations_of(old), annotations_of(new)
+    results = {key: value for key, value in (after if answers else before).items() if names.is_result(key)}
+    if not answers and any(names.is_result(key) and before.get(key) != value for key, value in after.items()):
+        notes.add("annotations that are vramshare's to write were left as they are")
+    kept = {key: value for key, value in after.items() if not names.is_result(key)}
+    if names.STATUS in before:
+        kept = _with_request(kept, before, notes)
+        kept = create.with_evictable_volumes(kept)
+    elif any(names.is_request(key) and before.get(key) != value for key, value in after.items()):
+        notes.add("this pod was created without a GPU slice and gets none now; delete it and create it anew")
+    return {**kept, **results}
+
+
+def _with_request(after: Mapping[str, str], before: Mapping[str, str], notes: Notes) -> dict[str, str]:
+    """The request as it was granted: another one needs another pod."""
+    changed = sorted(key for key, value in after.items() if names.is_request(key) and before.get(key) != value)
+    if changed:
+        notes.add(f"annotation {changed[0]} stays as it was; to change a slice, delete the pod and create it anew")
+    rest = {key: value for key, value in after.items() if not names.is_request(key)}
+    return {**rest, **{key: value for key, value in before.items() if names.is_request(key)}}

@@ -1,0 +1,107 @@
+"""Everything about the webhook that can be set. Read once, in `webhook.command`; nothing here changes later."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from allocator.api import names
+from allocator.api.quantities import Memory
+
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MutationSettings:
+    """What is written into pods.
+
+    Attributes:
+        host_dir: folder on every GPU node into which the agent installs the interposer.
+        runtime_class: RuntimeClass for GPU pods without one; None: leave it to the node's default runtime.
+        tolerate_gpu_taint: whether GPU pods get the toleration `nvidia.com/gpu:NoSchedule`.
+        region_limit: memory of one container's usage region, at most; the region of the interposer needs 1.4 MiB,
+            and twice that while it is being made.
+    """
+
+    host_dir: str = names.DEFAULT_HOST_DIR
+    runtime_class: str | None = None
+    tolerate_gpu_taint: bool = True
+    region_limit: Memory = Memory.mib(8)  # noqa: RUF009 - an immutable value
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """How reviews are answered.
+
+    Attributes:
+        deadline: seconds from the request to its answer; less than the `timeoutSeconds` of the registration, so
+            that the API server hears a reason and not silence.
+        body_limit: bytes of a review, at most. An API server takes objects up to 3 MiB, and an update carries two.
+        system_namespace: pods there are never touched: vramshare's own.
+        own_users: names by which the allocator is known to the API server; only they may write the answer into a
+            queued pod and open its gate.
+    """
+
+    deadline: float = 2.0
+    body_limit: int = 7 * 1024 * KIB
+    system_namespace: str = names.DEFAULT_NAMESPACE
+    own_users: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Where the serving certificate comes from: given files, or made here.
+
+    Attributes:
+        certificate: PEM file with the certificate and its chain; None: made by ourselves.
+        key: PEM file with its private key; given together with `certificate`.
+        ca: PEM file with the CA, for those who register the webhook; None: unknown, or ours.
+        folder: where self-made ones are kept.
+        names: DNS names and IP addresses in a self-made certificate.
+        lifetime_days: how long a self-made certificate is good; it is renewed after two thirds of that.
+        reload_seconds: how often changed files, or a certificate near its end, are looked for.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    folder: Path = Path("certificates")
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    lifetime_days: int = 365
+    reload_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The sockets.
+
+    Attributes:
+        host: address to listen on for reviews.
+        port: its port; 0: any free one.
+        metrics_host: address to listen on for Prometheus.
+        metrics_port: its port; 0: any free one.
+        drain_seconds: how long reviews are still taken after `/readyz` says no, for the API server to learn it.
+        finish_seconds: how long requests in flight may take at a stop, at most.
+        tls: the certificate.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104 - a webhook in a pod listens on the pod's address, unknown beforehand
+    port: int = 8443
+    metrics_host: str = "0.0.0.0"  # noqa: S104 - as above
+    metrics_port: int = 9443
+    drain_seconds: float = 5.0
+    finish_seconds: float = 10.0
+    tls: TlsSettings = field(default_factory=TlsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """All of it.
+
+    Attributes:
+        admission: how reviews are answered.
+        mutation: what is written into pods.
+        server: sockets and certificate; an application that is mounted into another's has no use for it.
+    """
+
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    mutation: MutationSettings = field(default_factory=MutationSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
