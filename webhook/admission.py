@@ -11,7 +11,7 @@ from allocator.api import names
 from allocator.api.allocation import Allocation, allocation_of
 from allocator.api.errors import FormatError, NoCapacityError
 from allocator.api.request import PodRequest, WhenFull, parse_pod
-from allocator.controller.public import Granted, GrantRequest
+from allocator.controller import Granted, GrantRequest, owner_of
 from webhook.mutation import create, scheduling, update
 from webhook.mutation.conflicts import refuse_conflicts
 from webhook.mutation.outcome import Notes, Queued
@@ -154,7 +154,7 @@ class Admission:
             pod=pod,
             namespace=review.namespace,
             pod_name=review.name,
-            owner=_owner(pod),
+            owner=owner_of(pod),
             dry_run=review.dry_run,
             trace=review.uid,
         )
@@ -173,7 +173,8 @@ class Admission:
         if review.subresource == "ephemeralcontainers":
             changed = update.void_new_ephemeral(new, old, notes)
         else:
-            ours = review.user in self.settings.admission.own_users
+            own = self.settings.admission.own_users
+            ours = own is None or review.user in own
             changed = update.normalise(new, old, ours=ours, notes=notes)
         return Answer(patch=difference(new, changed), warnings=tuple(notes.texts))
 
@@ -204,14 +205,6 @@ def _opted_out(pod: Mapping[str, Any]) -> bool:
 def _may_wait(request: PodRequest, spec: Mapping[str, Any]) -> bool:
     """Whether the pod may be queued. One that names its node passes the scheduler by: no gate can hold it."""
     return request.when_full is WhenFull.QUEUE and not spec.get("nodeName")
-
-
-def _owner(pod: Mapping[str, Any]) -> str:
-    """`Kind/name/uid` of the pod's controller; empty for a bare pod."""
-    for one in (pod.get("metadata") or {}).get("ownerReferences") or ():
-        if one.get("controller"):
-            return f"{one.get('kind', '')}/{one.get('name', '')}/{one.get('uid', '')}"
-    return ""
 
 
 def _audit(outcome: Granted | Queued | None) -> dict[str, str]:

@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from allocator.api.errors import VramshareError
 from webhook import review
@@ -54,7 +53,7 @@ def create_app(
     allocator: Grants,
     *,
     steps: Sequence[Step] = (),
-    registry: CollectorRegistry | None = None,
+    metrics: Metrics | None = None,
 ) -> web.Application:
     """The application: `POST /mutate`, `GET /healthz`, `GET /readyz`.
 
@@ -62,10 +61,10 @@ def create_app(
         settings: how to answer and what to write; `settings.server` is not looked at.
         allocator: makes the grants; entered and left by the caller.
         steps: own steps of the mutation of new pods, each after vramshare's and in this order.
-        registry: where metrics go; one of its own by default.
+        metrics: where to count; in a registry of its own by default.
     """
     admission = Admission(settings, allocator, steps=steps)
-    endpoint = _Mutate(admission, Metrics(registry))
+    endpoint = _Mutate(admission, metrics or Metrics())
     app = web.Application()
     app[HEALTH] = Health(allocator)
 

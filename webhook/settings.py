@@ -37,13 +37,14 @@ class AdmissionSettings:
         body_limit: bytes of a review, at most. An API server takes objects up to 3 MiB, and an update carries two.
         system_namespace: pods there are never touched: vramshare's own.
         own_users: names by which the allocator is known to the API server; only they may write the answer into a
-            queued pod and open its gate.
+            queued pod and open its gate. None: not known here, so that whoever writes a whole answer is taken for
+            it; then a ValidatingAdmissionPolicy has to keep others from that.
     """
 
     deadline: float = 2.0
     body_limit: int = 7 * 1024 * KIB
     system_namespace: str = names.DEFAULT_NAMESPACE
-    own_users: frozenset[str] = frozenset()
+    own_users: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

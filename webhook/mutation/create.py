@@ -7,7 +7,7 @@ from typing import Any, Final
 from allocator.api import names
 from allocator.api.allocation import result_annotations
 from allocator.api.request import PodRequest, gpu_resources, normalised_annotations
-from allocator.controller.public import Granted
+from allocator.controller import Granted
 from webhook.mutation import environment, files, scheduling
 from webhook.mutation.outcome import Notes, Queued
 from webhook.mutation.resources import without_gpu_resources

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from allocator.controller.public import Granted
+from allocator.controller import Granted
 
 
 @dataclass(frozen=True, slots=True)

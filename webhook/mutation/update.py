@@ -20,10 +20,10 @@ def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, not
     Args:
         new: as it came.
         old: as it is stored.
-        ours: whether the change is the allocator's own: then it may write results and open the gate.
+        ours: whether the change may be the allocator's: then a new answer in it holds, and may open the gate.
         notes: warnings are added here.
     """
-    answers = ours and names.STATUS in annotations_of(new)
+    answers = ours and names.STATUS in annotations_of(new) and _results(new) != _results(old)
     pod = with_containers(new, lambda kind, container: _container(container, _same(old, kind, container)))
     old_spec = spec_of(old)
     kept = [volume for volume in old_spec.get("volumes") or () if files.is_reserved(volume.get("name", ""))]
@@ -105,7 +105,7 @@ def _pin(pod: Json, old: Mapping[str, Any]) -> Json:
 
 def _annotations(new: Mapping[str, Any], old: Mapping[str, Any], *, answers: bool, notes: Notes) -> dict[str, str]:
     before, after = annotations_of(old), annotations_of(new)
-    results = {key: value for key, value in (after if answers else before).items() if names.is_result(key)}
+    results = _results(new if answers else old)
     if not answers and any(names.is_result(key) and before.get(key) != value for key, value in after.items()):
         notes.add("annotations that are vramshare's to write were left as they are")
     kept = {key: value for key, value in after.items() if not names.is_result(key)}
@@ -115,6 +115,11 @@ def _annotations(new: Mapping[str, Any], old: Mapping[str, Any], *, answers: boo
     elif any(names.is_request(key) and before.get(key) != value for key, value in after.items()):
         notes.add("this pod was created without a GPU slice and gets none now; delete it and create it anew")
     return {**kept, **results}
+
+
+def _results(pod: Mapping[str, Any]) -> dict[str, str]:
+    """What vramshare answered."""
+    return {key: value for key, value in annotations_of(pod).items() if names.is_result(key)}
 
 
 def _with_request(after: Mapping[str, str], before: Mapping[str, str], notes: Notes) -> dict[str, str]:

@@ -1,0 +1,87 @@
+"""The webhook as a server of its own: two sockets, a certificate that stays fresh, and an orderly stop."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from webhook.app import HEALTH
+from webhook.certificates import Identity, identity
+from webhook.settings import ServerSettings
+from webhook.tls import keep_fresh, server_context
+
+_log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running server listens.
+
+    Attributes:
+        port: reviews, over TLS.
+        metrics_port: Prometheus, plain HTTP.
+        ca_bundle: PEM of the CA that a client needs; None: not known here.
+    """
+
+    port: int
+    metrics_port: int
+    ca_bundle: bytes | None
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application,
+    metrics: web.Application,
+    settings: ServerSettings,
+    *,
+    certified: Callable[[Identity], None] = lambda _: None,
+) -> AsyncIterator[Addresses]:
+    """Serve both applications until left.
+
+    On leaving, `/readyz` says no first; after `drain_seconds` no connection is accepted any more, and requests in
+    flight have `finish_seconds` to end.
+
+    Args:
+        app: the webhook's application, or one of yours that has it mounted.
+        metrics: served on the other port.
+        settings: sockets and certificate.
+        certified: told of each certificate that is served.
+
+    Raises:
+        CertificateError: there is no certificate to serve with.
+        OSError: a port is taken.
+    """
+    served = await asyncio.to_thread(identity, settings.tls, now=datetime.now(UTC))
+    context = server_context(served)
+    main = web.AppRunner(app, access_log=None, shutdown_timeout=settings.finish_seconds)
+    side = web.AppRunner(metrics, access_log=None, shutdown_timeout=settings.finish_seconds)
+    renewal = asyncio.create_task(keep_fresh(context, settings.tls, changed=certified))
+    try:
+        port = await _start(main, settings.host, settings.port, context)
+        metrics_port = await _start(side, settings.metrics_host, settings.metrics_port, None)
+        _log.info("serving", port=port, metrics_port=metrics_port, certificate_ends=served.ends.isoformat())
+        yield Addresses(port=port, metrics_port=metrics_port, ca_bundle=served.ca_bundle)
+        if HEALTH in app:
+            app[HEALTH].draining = True
+        _log.info("draining", seconds=settings.drain_seconds)
+        await asyncio.sleep(settings.drain_seconds)
+    finally:
+        renewal.cancel()
+        await main.cleanup()
+        await side.cleanup()
+        _log.info("stopped")
+
+
+async def _start(runner: web.AppRunner, host: str, port: int, context: ssl.SSLContext | None) -> int:
+    """Listen; returns the port."""
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, ssl_context=context)
+    await site.start()
+    found: int = runner.addresses[0][1]
+    return found
