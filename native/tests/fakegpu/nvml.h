@@ -42,6 +42,10 @@ extern struct nvml_state nvml;
 
 /* NVML_SUCCESS if the library is up and the handle is one of ours. */
 enum nvml_result nvml_check(nvml_device_t device);
+/* Reads the processes on a device. Fills *count as NVML does, with how many there are;
+ * NVML_INSUFFICIENT_SIZE if that is more than it said, or nothing is wanted. */
+enum nvml_result nvml_list(nvml_device_t device, unsigned *count, struct books_process *out,
+                           bool want);
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t nvml_now(void);
 
