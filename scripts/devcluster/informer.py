@@ -5,6 +5,7 @@ point (410), or the stream fails, the collection is listed again and the differe
 """
 
 import asyncio
+import collections
 import contextlib
 import random
 from collections.abc import Callable, Mapping
@@ -43,6 +44,17 @@ class Informer:
         self._params = {"fieldSelector": field_selector} if field_selector else {}
         self._handlers: list[Handler] = []
         self._version = ""
+        self._gone: collections.deque[str] = collections.deque(maxlen=1024)
+        self._assumed: set[Key] = set()
+
+    def assume(self, item: Object) -> None:
+        """Take in an object that a write of one's own returned, before the watch tells of it.
+
+        Without this a controller that just created a pod could not see it yet and would create another.
+        """
+        if item["metadata"]["uid"] not in self._gone:
+            self.items[key_of(item)] = item
+            self._assumed.add(key_of(item))
 
     def on_change(self, handler: Handler) -> None:
         """Call ``handler`` for every change from now on, in order. Register before :meth:`run`."""
@@ -87,10 +99,17 @@ class Informer:
     def _tell(self, key: Key, item: Object | None) -> None:
         before = self.items.get(key)
         if item is None:
+            if before is not None:
+                self._gone.append(before["metadata"]["uid"])
             self.items.pop(key, None)
-        elif before is not None and before["metadata"]["resourceVersion"] == item["metadata"]["resourceVersion"]:
+        elif before is not None and key not in self._assumed and _same_version(before, item):
             return
         else:
             self.items[key] = item
+        self._assumed.discard(key)
         for handler in self._handlers:
             handler(before, item)
+
+
+def _same_version(one: Object, other: Object) -> bool:
+    return bool(one["metadata"]["resourceVersion"] == other["metadata"]["resourceVersion"])

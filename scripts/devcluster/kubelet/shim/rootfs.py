@@ -35,7 +35,7 @@ def build(plan: Plan) -> None:
         host_mounts = list(top_mounts(table.read()))
     shown = [path for path in host_mounts if path not in _OWN and not is_below(path, plan.private_mounts)]
     if plan.isolation == USER_NAMESPACES:
-        targets = [bind.target for bind in plan.binds if not is_below(bind.target, _OWN)]
+        targets = [path for path in (*plan.hide, *(bind.target for bind in plan.binds)) if not is_below(path, _OWN)]
         root = skeleton.build(plan.scratch, targets=targets, mounted=shown, skip=frozenset(_OWN))
     else:
         root = _overlay(plan.scratch)
@@ -113,6 +113,8 @@ def _mount_dev(root: str, devices: tuple[str, ...]) -> None:
 
 
 def _hide(path: str) -> None:
+    if os.path.ismount(path):
+        system.unmount(path)
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -1,0 +1,55 @@
+"""``python -m devcluster up``: a cluster in the foreground."""
+
+import argparse
+import asyncio
+import logging
+import pathlib
+import signal
+import sys
+
+from devcluster.cluster import Cluster
+from devcluster.nodes import read_nodes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
+    up = parser.add_subparsers(dest="command", required=True).add_parser("up", help="run a cluster until SIGTERM")
+    up.add_argument("--dir", required=True, help="folder of the cluster; DIR/kubeconfig is written there")
+    up.add_argument("--nodes", type=pathlib.Path, help="nodes.yaml; default: three nodes without GPUs")
+    up.add_argument("--port", type=int, default=0, help="port of the API server on loopback; default: a free one")
+    up.add_argument("--isolation", default="", choices=["namespaces", "user-namespaces", "process"], help="default: the strongest that works")
+    up.add_argument("--volume-refresh", type=float, default=0.0, metavar="SECONDS", help="how late changed annotations reach volumes; default: at once")
+    up.add_argument("--verbose", action="store_true", help="log on stderr what the components do")
+    return parser  # fmt: skip
+
+
+async def _up(arguments: argparse.Namespace) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    nodes = read_nodes(arguments.nodes) if arguments.nodes else None
+    async with Cluster(
+        dir=arguments.dir,
+        nodes=nodes,
+        port=arguments.port,
+        isolation=arguments.isolation,
+        volume_refresh=arguments.volume_refresh,
+    ) as cluster:
+        print(f"ready {cluster.url}", flush=True)
+        await stopped.wait()
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, stream=sys.stderr)
+    try:
+        asyncio.run(_up(arguments))
+    except (OSError, ValueError) as error:
+        print(f"devcluster: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
