@@ -38,6 +38,7 @@ class Allocator:
         settings: AllocatorSettings | None = None,
         *,
         policies: Policies | None = None,
+        client: Client | None = None,
         registry: CollectorRegistry | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
@@ -48,6 +49,7 @@ class Allocator:
         Args:
             settings: where the cluster is and how to behave.
             policies: how to pack; best fit by default. Add your own by `Policies.register`.
+            client: an open session to use; by default one of its own, made from the settings.
             registry: where metrics go; one of its own by default.
             clock: time.
             random: jitter.
@@ -56,6 +58,7 @@ class Allocator:
         self.settings = settings or AllocatorSettings()
         self.policies = policies or Policies()
         self.metrics = Metrics(registry)
+        self._client = client
         self._clock = clock or SystemClock()
         self._random = random or Random()  # noqa: S311  # jitter is no secret
         self._new_id = new_id
@@ -132,7 +135,9 @@ class Allocator:
     async def _build(self, stack: AsyncExitStack) -> World:
         """Connect the parts and start what runs in the background."""
         settings, clock = self.settings, self._clock
-        client = await stack.enter_async_context(Client(settings.kube))
+        client = self._client
+        if client is None:
+            client = await stack.enter_async_context(Client(settings.kube))
         world = World(client, settings, clock=clock, random=self._random)
         committer = await stack.enter_async_context(
             Committer(

@@ -1,7 +1,7 @@
 """The pods of the cluster as far as the allocator cares: who runs where, who carries a grant, who waits."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from allocator.api import names
 from allocator.controller.signals import Signals
@@ -62,7 +62,7 @@ class PodBook:
             self.fleet.remove_pod(record.facts.uid)
             self.signals.room()
         if before is not None and before.allocation != record.allocation:
-            self._put_down(before)
+            self._carriers.get(before.allocation, {}).pop(before.facts.uid, None)
         if record.allocation:
             self._carriers.setdefault(record.allocation, {})[metadata["uid"]] = record.facts
             self.signals.carrier(record.allocation)
@@ -80,8 +80,16 @@ class PodBook:
         self._put_down(record)
 
     def carriers(self, allocation: str) -> Iterable[PodFacts]:
-        """The pods that carry an allocation id, truly or not."""
+        """The pods that carry an allocation id, truly or not; those that were seen to go, as ended."""
         return tuple(self._carriers.get(allocation, {}).values())
+
+    def forget(self, allocation: str) -> None:
+        """The grant is given back: of its pods only the living need be remembered."""
+        carriers = self._carriers.get(allocation, {})
+        for uid in [uid for uid, facts in carriers.items() if facts.ended]:
+            del carriers[uid]
+        if not carriers:
+            self._carriers.pop(allocation, None)
 
     def waiting(self) -> list[Waiting]:
         """The pods behind our gate, first come first."""
@@ -100,13 +108,10 @@ class PodBook:
             self.signals.queue()
 
     def _put_down(self, record: _Record) -> None:
-        carriers = self._carriers.get(record.allocation)
-        if not record.allocation or carriers is None:
-            return
-        carriers.pop(record.facts.uid, None)
-        if not carriers:
-            del self._carriers[record.allocation]
-        self.signals.carrier(record.allocation)
+        """A UID never comes back: whoever carried it has ended."""
+        if record.allocation:
+            self._carriers.setdefault(record.allocation, {})[record.facts.uid] = replace(record.facts, ended=True)
+            self.signals.carrier(record.allocation)
 
 
 def _record(pod: JsonObject) -> _Record:

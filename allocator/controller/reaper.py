@@ -31,8 +31,10 @@ class Reaper:
         self._touched.add(grant_id)
         self._wake.set()
 
-    def listed(self, _gone: set[str], new: set[str]) -> None:
-        """Grants have appeared in a ledger; their pods may be here already."""
+    def listed(self, gone: set[str], new: set[str]) -> None:
+        """Grants have gone from a ledger, or appeared in it; their pods may be here already."""
+        for grant_id in gone:
+            self._engine.world.pods.forget(grant_id)
         known = [grant_id for grant_id in new if self._engine.world.pods.carriers(grant_id)]
         self._touched.update(known)
         if known:
@@ -55,11 +57,14 @@ class Reaper:
     def look_at_touched(self) -> None:
         """Decide on the grants whose pods have changed. Needs no question to the API server."""
         touched, self._touched = self._touched, set()
-        if not (self._leading() and self._engine.world.synced):
+        world = self._engine.world
+        if not world.synced:
             return
         for grant_id in touched:
-            grant = self._engine.world.ledgers.find(grant_id)
-            if grant is not None:
+            grant = world.ledgers.find(grant_id)
+            if grant is None:
+                world.pods.forget(grant_id)
+            elif self._leading():
                 self._decide(grant)
 
     async def sweep(self) -> None:

@@ -120,7 +120,7 @@ def translated(what: str) -> Iterator[None]:
     except (ssl.SSLError, aiohttp.ClientConnectorError) as reason:
         raise UnreachableError(f"{what}: cannot connect to the API server: {reason}") from reason
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as reason:
-        raise UnknownOutcomeError(f"{what}: no answer from the API server: {reason or 'timed out'}") from reason
+        raise UnknownOutcomeError(f"{what}: no answer from the API server: {str(reason) or 'timed out'}") from reason
 
 
 def _status_object(body: bytes) -> dict[str, Any]:

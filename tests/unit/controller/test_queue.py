@@ -1,0 +1,182 @@
+"""Pods that wait behind our gate."""
+
+import pytest
+
+from allocator.api import names
+from allocator.kube import EVENTS, LEASES, PODS, errors
+from tests.unit.controller.cluster import SYSTEM, Cluster, ask
+
+
+async def rounds(cluster: Cluster, count: int = 3) -> None:
+    """Let the queue be served."""
+    for _ in range(count):
+        await cluster.settle()
+        cluster.clock.advance(0.1)
+        await cluster.settle()
+
+
+async def test_a_queued_pod_that_fits_is_let_go():
+    """Annotations, pin and gate in one patch; the ledger names the very pod."""
+    cluster = Cluster()
+    async with cluster.allocator():
+        pod = cluster.queue_pod("a")
+        await rounds(cluster)
+        [grant] = cluster.ledger().grants.values()
+        assert (grant.pod, grant.uid) == ("a", pod["metadata"]["uid"])
+        found = cluster.api.see(PODS, "a", namespace="team")
+        assert "schedulingGates" not in found["spec"]
+        assert cluster.annotation("a", names.ALLOCATION_ID) == grant.allocation.id
+        assert cluster.annotation("a", names.preload_annotation("c")) == "/opt/vramshare/lib.so"
+
+
+async def test_a_queued_pod_that_does_not_fit_is_told_why_once():
+    """One sentence in the annotation and one Event, however often it is tried."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        await allocator.grant(ask("big", mib=900))
+        cluster.queue_pod("a", mib=500)
+        await rounds(cluster, 10)
+        assert cluster.annotation("a", names.REASON) == "needs 500Mi on one GPU; best is 100Mi on n1"
+        events = [item for key, item in cluster.api.objects.items() if key[0] == EVENTS.plural]
+        assert [(one["reason"], one["count"]) for one in events] == [("WaitingForGpu", 1)]
+        patches = [path for verb, path in cluster.api.writes if verb == "PATCH" and "/pods/" in path]
+        assert len(patches) == 1
+
+
+async def test_room_lets_the_first_in():
+    """A release is noticed at once; the oldest of the highest class goes first."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        held = await allocator.grant(ask("big", mib=1000))
+        cluster.queue_pod("old", mib=600)
+        cluster.queue_pod("young", mib=600)
+        cluster.queue_pod("urgent", mib=300, priority=5)
+        await rounds(cluster)
+        await allocator.give_back(held)
+        await rounds(cluster)
+        assert {grant.pod for grant in cluster.ledger().grants.values()} == {"urgent", "old"}
+        cluster.check()
+
+
+async def test_a_new_node_lets_in():
+    """More inventory is a chance for whoever waits."""
+    cluster = Cluster()
+    async with cluster.allocator():
+        cluster.queue_pod("a", mib=1000)
+        cluster.queue_pod("b", mib=1000)
+        await rounds(cluster)
+        cluster.add_node("n2")
+        await rounds(cluster)
+        assert {grant.pod for node in ("n1", "n2") for grant in cluster.ledger(node).grants.values()} == {"a", "b"}
+
+
+async def test_foreign_gates_go_first():
+    """A grant would lie idle behind them."""
+    cluster = Cluster()
+    async with cluster.allocator():
+        pod = cluster.queue_pod("a", gates=("x/quota",))
+        await rounds(cluster)
+        assert cluster.ledger().grants == {}
+        pod = cluster.api.see(PODS, "a", namespace="team")
+        spec = {**pod["spec"], "schedulingGates": [{"name": names.GATE}]}
+        cluster.api.put(PODS, {**pod, "spec": spec}, namespace="team")
+        await rounds(cluster)
+        assert len(cluster.ledger().grants) == 1
+
+
+async def test_a_pod_edited_meanwhile_is_read_again():
+    """The patch holds for one version; the user's edit survives it."""
+    cluster = Cluster()
+    edits = iter(["edited"])
+
+    def fault(verb, path, _body):
+        if verb == "PATCH" and path.endswith("/pods/a") and (edit := next(edits, None)):
+            pod = cluster.api.see(PODS, "a", namespace="team")
+            pod["metadata"]["annotations"]["mine"] = edit
+            cluster.api.put(PODS, pod, namespace="team")
+
+    async with cluster.allocator():
+        cluster.api.before = fault
+        cluster.queue_pod("a")
+        await rounds(cluster)
+        assert cluster.annotation("a", "mine") == "edited"
+        assert cluster.annotation("a", names.STATUS) == names.STATUS_ALLOCATED
+        assert len(cluster.ledger().grants) == 1
+
+
+async def test_a_pod_deleted_meanwhile_gives_its_grant_back():
+    """Between grant and patch the user changed his mind."""
+    cluster = Cluster()
+
+    def fault(verb, path, _body):
+        if verb == "PATCH" and path.endswith("/pods/a") and cluster.api.see(PODS, "a", namespace="team"):
+            cluster.api.drop(PODS, "a", namespace="team")
+
+    async with cluster.allocator():
+        cluster.api.before = fault
+        cluster.queue_pod("a")
+        await rounds(cluster)
+        assert cluster.ledger().grants == {}
+
+
+@pytest.mark.parametrize("applied", [False, True])
+async def test_a_patch_whose_answer_is_lost_costs_no_second_grant(applied):
+    """The grant carries the pod's UID: the next round finds it."""
+    cluster = Cluster()
+    failures = iter([errors.UnknownOutcomeError("reset")])
+
+    def fault(verb, path, _body):
+        if verb == "PATCH" and path.endswith("/pods/a") and (reason := next(failures, None)):
+            raise reason
+
+    async with cluster.allocator():
+        if applied:
+            cluster.api.after = fault
+        else:
+            cluster.api.before = fault
+        cluster.queue_pod("a", mib=600)
+        await rounds(cluster)
+        cluster.clock.advance(30)
+        await rounds(cluster)
+        [grant] = cluster.ledger().grants.values()
+        assert cluster.annotation("a", names.ALLOCATION_ID) == grant.allocation.id
+
+
+async def test_a_request_that_became_unreadable_is_told():
+    """Users may edit a gated pod's annotations."""
+    cluster = Cluster()
+    async with cluster.allocator():
+        pod = cluster.queue_pod("a")
+        pod["metadata"]["annotations"][names.memory_annotation("c")] = "2048"
+        cluster.api.put(PODS, pod, namespace="team")
+        await rounds(cluster)
+        assert "2048Mi" in str(cluster.annotation("a", names.REASON))
+        assert cluster.ledger().grants == {}
+
+
+async def test_who_does_not_lead_serves_no_queue():
+    """One replica works through it."""
+    cluster = Cluster()
+    cluster.api.put(
+        LEASES,
+        {
+            "metadata": {"name": "vramshare-leader"},
+            "spec": {"holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": "x"},
+        },
+        namespace=SYSTEM,
+    )
+    async with cluster.allocator(leads=False):
+        cluster.queue_pod("a")
+        await rounds(cluster)
+        assert cluster.ledger().grants == {}
+
+
+async def test_the_depth_is_a_metric():
+    """Operators see who waits."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        cluster.queue_pod("a", mib=5000)
+        await rounds(cluster)
+        assert allocator.metrics.registry.get_sample_value("vramshare_queued_pods") == 1
+        assert allocator.metrics.registry.get_sample_value("vramshare_leading") == 1
+        assert allocator.metrics.registry.get_sample_value("vramshare_watch_age_seconds", {"resource": "pods"}) == 0
