@@ -136,7 +136,7 @@ def parse_pod(pod: Mapping[str, Any]) -> PodRequest | None:
                 "remove the annotation, or ask by annotations alone",
             )
     else:
-        requests = _from_annotations(asked, pod, list(containers))
+        requests = _from_annotations(asked, pod, list(containers), settled=_is_ours(annotations))
         syntax = Syntax.ANNOTATIONS
     if not requests:
         return None
@@ -265,11 +265,15 @@ _SIZES: Final = (names.MEMORY, names.CORES, names.GPUS, names.CONTAINERS)
 
 
 def _from_annotations(
-    asked: Mapping[str, str], pod: Mapping[str, Any], known: list[str]
+    asked: Mapping[str, str], pod: Mapping[str, Any], known: list[str], *, settled: bool
 ) -> tuple[ContainerRequest, ...]:
-    """The containers' requests from annotations: pod-wide sizes, overridden by each container's own."""
+    """The containers' requests from annotations: pod-wide sizes, overridden by each container's own.
+
+    Once settled, each container with slices has sizes of its own, and those alone count: a sidecar that was put in
+    front of the others meanwhile is the first container now, and pod-wide sizes were never meant for it.
+    """
     own = _own_containers(asked, known)
-    wide = any(key in asked for key in _SIZES)
+    wide = any(key in asked for key in _SIZES) and not (settled and own)
     chosen = _chosen(asked, pod, known) if wide or not own else []
     members = [name for name in known if name in own or name in chosen]
     result = []
