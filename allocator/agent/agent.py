@@ -106,10 +106,10 @@ class Agent:
             return
         first = self._said is None
         self._said = inventory
+        if first:  # before the inventory, which would else come from a node that seems silent
+            await self.beat()
         await self._publishing.publish(inventory, check=self._turns % CHECK_EVERY == 0)
         self._turns += 1
-        if first:  # no need to wait for the next beat until grants are possible
-            await self.beat()
 
     async def beat(self) -> None:
         """A sign of life, from a node that has something to offer: the others cost the API server nothing."""

@@ -58,6 +58,7 @@ class Board:
     published: list[Inventory] = field(default_factory=list)
     checks: int = 0
     beats: int = 0
+    order: list[str] = field(default_factory=list)
 
     async def recall(self) -> Inventory | None:
         """What an earlier agent said."""
@@ -68,12 +69,14 @@ class Board:
         if self.failures:
             raise self.failures.pop(0)
         self.checks += check
+        self.order.append("publish")
         self.published.append(inventory)
         return True
 
     async def beat(self) -> None:
         """Count."""
         self.beats += 1
+        self.order.append("beat")
 
 
 class FakeClock:
