@@ -1,0 +1,71 @@
+"""vramshare on one machine: two workers share a GPU, a third meets the wall, a fourth is told why it must wait.
+
+Every command is printed before its output, and every claim is checked. The GPUs are simulated unless this machine
+has one: a stand-in for NVIDIA's driver keeps real books of memory and computes nothing. Everything else is the
+product: webhook, allocator, agents, the interposer in every container.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from demo_stage import DemoError, Stage, set_up
+from demo_story import tell
+
+
+def main() -> int:
+    """Play the demo; the process' exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end after the story; exit code 0 only if every claim held")
+    parser.add_argument("--kubeconfig", type=Path, help="play on this control plane instead of the embedded one")
+    parser.add_argument("--dir", type=Path, help="the demo's folder, kept; default: a temporary one")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = (args.dir or Path(tempfile.mkdtemp(prefix="vramshare-demo-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    try:
+        with set_up(folder, given=args.kubeconfig) as stage:
+            tell(stage)
+            code = _sum_up(stage, seconds=time.monotonic() - started)
+            if not args.once:
+                _stay(stage)
+    except DemoError as reason:
+        print(f"\nThe demo cannot go on: {reason}\nLogs are in {folder}/logs", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        code = 130
+    if not args.dir and not code:
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _sum_up(stage: Stage, *, seconds: float) -> int:
+    show = stage.show
+    show.title(f"{show.held} claims held, {len(show.failed)} failed, {len(show.skipped)} skipped, {seconds:.0f} s")
+    for text in show.failed:
+        show.say(f"failed: {text}")
+    if show.failed:
+        show.say(f"logs: {stage.folder}/logs")
+    return 1 if show.failed else 0
+
+
+def _stay(stage: Stage) -> None:
+    """Leave everything running until Ctrl-C."""
+    stage.show.say("Everything goes on running. In another terminal:")
+    stage.show.say("")
+    stage.show.say(f"  export KUBECONFIG={stage.kubeconfig}")
+    stage.show.say("  kubectl -n team get pods")
+    stage.show.say("  kubectl -n team describe pod -l app=worker-a")
+    stage.show.say("")
+    stage.show.say("Ctrl-C ends it.")
+    while stage.processes.check():
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
