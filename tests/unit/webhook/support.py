@@ -167,8 +167,10 @@ async def admit(
     allocator = allocator or FakeAllocator()
     before = copy.deepcopy(new)
     admission = Admission(settings, allocator, steps=steps)
-    answer = await admission.answer(review(new, **about))
-    await admission.settle()
+    try:
+        answer = await admission.answer(review(new, **about))
+    finally:
+        await admission.settle()
     assert new == before, "a review's object was changed"
     changed = jsonpatch.apply_patch(new, answer.patch) if answer.patch else copy.deepcopy(dict(new))
     return Outcome(answer, changed, allocator)
