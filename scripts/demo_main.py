@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from demo_stage import DemoError, Stage, set_up
+from demo_show import DemoError
+from demo_stage import Stage, set_up
 from demo_story import tell
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from demo_stage import SYSTEM, DemoError, Stage
+from demo_install import SYSTEM, TEAM
+from demo_show import DemoError
+from demo_stage import Stage
 
 FILES: Final = Path("scripts/demo.d")
 WORKER: Final = Path("scripts/demo_worker.py")
-TEAM: Final = "team"
 _APPEAR: Final = 30.0
 _RUN: Final = 60.0
 _CONTROLLERS: Final = 10.0
