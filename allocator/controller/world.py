@@ -56,7 +56,7 @@ class World:
 
     def judge_agents(self) -> None:
         """See which agents have gone silent."""
-        self.agents.judge(self.inventories.nodes())
+        self._judge(self.inventories.nodes())
 
     @property
     def synced(self) -> bool:
@@ -86,8 +86,13 @@ class World:
         """RuntimeClasses are a refinement: a cluster that does not let us see them still gets grants."""
         return [one for name, one in self._reflectors.items() if name != RUNTIME_CLASSES.plural]
 
+    def _judge(self, nodes: tuple[str, ...]) -> None:
+        """Before the first list of Leases nobody's silence means anything."""
+        if self._reflectors[LEASES.plural].synced.is_set():
+            self.agents.judge(nodes)
+
     def _inventory_changed(self, node: str) -> None:
-        self.agents.judge((node,))
+        self._judge((node,))
         self.ledgers.book(node)
         self.signals.room()
 
