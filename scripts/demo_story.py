@@ -8,8 +8,13 @@ from typing import Any, Final
 
 import yaml
 from demo_install import SYSTEM, TEAM
+from demo_nodes import REAL, SIMULATED
 from demo_show import DemoError
 from demo_stage import Stage
+
+from allocator.api import names
+from allocator.api.grant import Grant
+from allocator.api.inventory import Inventory
 
 FILES: Final = Path("scripts/demo.d")
 WORKER: Final = Path("scripts/demo_worker.py")
@@ -25,16 +30,20 @@ class Worker:
     """A Deployment of the demo.
 
     Attributes:
-        name: its name, its pods' label and its file's.
+        name: its name and its pods' label.
         hold: MiB that it holds.
+        file: that describes it.
     """
 
     name: str
     hold: int
+    file: Path
 
 
-A, B = Worker("worker-a", 1500), Worker("worker-b", 2000)
-HAMI_A, HAMI_B = Worker("worker-a-hami", 1500), Worker("worker-b-hami", 2000)
+A = Worker("worker-a", 1500, FILES / "worker-a.yaml")
+B = Worker("worker-b", 2000, FILES / "worker-b.yaml")
+HAMI_A = Worker("worker-a-hami", 1500, FILES / "worker-a-hami.yaml")
+HAMI_B = Worker("worker-b-hami", 2000, FILES / "worker-b-hami.yaml")
 
 
 def tell(stage: Stage) -> None:
@@ -44,8 +53,13 @@ def tell(stage: Stage) -> None:
     _share(stage, "Two workers, one GPU", (A, B))
     _share(stage, "The same two, as users of HAMi write them", (HAMI_A, HAMI_B))
     _moved_over(stage)
+    workers = [A, B, HAMI_A, HAMI_B]
+    if any(node.real for node in stage.nodes):
+        pair = _on_the_real_gpu(stage)
+        _share(stage, "The same two on this machine's own GPU", pair)
+        workers += pair
     _read(stage)
-    _measure(stage)
+    _measure(stage, workers)
     _wall(stage)
     _wait(stage)
 
@@ -74,8 +88,8 @@ def _share(stage: Stage, title: str, workers: tuple[Worker, Worker]) -> None:
     show = stage.show
     show.title(title)
     for one in workers:
-        show.run(f"cat {FILES}/{one.name}.yaml")
-    files = " ".join(f"-f {FILES}/{one.name}.yaml" for one in workers)
+        show.run(f"cat {one.file}")
+    files = " ".join(f"-f {one.file}" for one in workers)
     show.run(f"kubectl -n {TEAM} apply {files}")
     pods = [_pod_of(stage, one) for one in workers]
     if stage.kubelets:
@@ -87,14 +101,28 @@ def _share(stage: Stage, title: str, workers: tuple[Worker, Worker]) -> None:
         r"GPU:.metadata.annotations.vramshare\.io/devices"
     )
     devices = {_annotation(pod, "vramshare.io/devices") for pod in pods}
-    names = " and ".join(one.name for one in workers)
-    show.claim(f"{names} share one GPU", len(devices) == 1 and "" not in devices, ", ".join(sorted(devices)))
+    both = " and ".join(one.name for one in workers)
+    show.claim(f"{both} share one GPU", len(devices) == 1 and "" not in devices, ", ".join(sorted(devices)))
     if stage.kubelets:
         pods = [_pod_of(stage, one) for one in workers]
         phases = {pod["status"].get("phase") for pod in pods}
-        show.claim(f"{names} are running", phases == {"Running"}, ", ".join(map(str, phases)))
+        show.claim(f"{both} are running", phases == {"Running"}, ", ".join(map(str, phases)))
     else:
-        show.skip(f"{names} are running", "no kubelet runs on this control plane's simulated nodes")
+        show.skip(f"{both} are running", "no kubelet runs on this control plane's simulated nodes")
+
+
+def _on_the_real_gpu(stage: Stage) -> tuple[Worker, Worker]:
+    """Workers A and B with this machine's GPU named instead of the simulated one."""
+    said = stage.show.ask(f"kubectl -n {SYSTEM} get configmap {names.inventory_name(REAL.name)}")["data"]
+    model = Inventory.from_data(said).gpus[0].model
+
+    def variant(one: Worker) -> Worker:
+        name = f"{one.name}-real"
+        file = stage.folder / f"{name}.yaml"
+        file.write_text(one.file.read_text().replace(one.name, name).replace(SIMULATED[0].model, model))
+        return Worker(name, one.hold, file)
+
+    return variant(A), variant(B)
 
 
 def _moved_over(stage: Stage) -> None:
@@ -131,13 +159,13 @@ def _read(stage: Stage) -> None:
     )
 
 
-def _measure(stage: Stage) -> None:
+def _measure(stage: Stage, workers: list[Worker]) -> None:
     show = stage.show
     show.title("Memory used, against the limit")
     if not stage.kubelets:
         show.skip("each worker sees its slice and uses what it holds", "needs a kubelet")
         return
-    for one in (A, B, HAMI_A, HAMI_B):
+    for one in workers:
         _, used, total = _progress(stage, one)
         granted = _slice(_pod_of(stage, one)) // _MIB
         show.run(f"kubectl -n {TEAM} logs -l app={one.name} --tail=1")
@@ -145,16 +173,12 @@ def _measure(stage: Stage) -> None:
             f"{one.name} is shown its slice as if it were the GPU", total == granted, f"{total} of {granted} MiB"
         )
         show.claim(f"{one.name} uses what it holds and its context", one.hold <= used <= granted, f"{used} MiB")
-    for node in stage.nodes[:2]:
-        table = show.run(f"vramshare top --once --host-root {stage.host_root(node)}")
-        for one in (A, B, HAMI_A, HAMI_B):
-            row = re.search(rf"team/{one.name}-\w+-\w+ .*? (\d+)Mi +(\d+)Mi", table)
-            if row:
-                _, used, _ = _progress(stage, one)
-                agree = abs(int(row[1]) - used) <= 1
-                show.claim(
-                    f"the node's own view of {one.name} agrees with the program's", agree, f"{row[1]} and {used} MiB"
-                )
+    tables = "".join(show.run(f"vramshare top --once --host-root {stage.host_root(node)}") for node in stage.nodes)
+    for one in workers:
+        row = re.search(rf"{TEAM}/{one.name}-\w+-\w+ .*? (\d+)Mi +\d+Mi", tables)
+        seen = int(row[1]) if row else 0
+        _, used, _ = _progress(stage, one)
+        show.claim(f"the node sees the same use of {one.name}", abs(seen - used) <= 1, f"{seen} and {used} MiB")
 
 
 def _wall(stage: Stage) -> None:
@@ -213,7 +237,7 @@ def _pod_of(stage: Stage, worker: Worker) -> dict[str, Any]:
         if stage.kubelets:
             raise
     stage.show.say("No controller manager runs here: the pod is made from the Deployment's template instead.")
-    template = yaml.safe_load((FILES / f"{worker.name}.yaml").read_text())["spec"]["template"]
+    template = yaml.safe_load(worker.file.read_text())["spec"]["template"]
     template["metadata"]["name"] = f"{worker.name}-0-0"
     file = stage.folder / f"{worker.name}-pod.yaml"
     file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", **template}, sort_keys=False))
@@ -240,11 +264,8 @@ def _later(stage: Stage, worker: Worker, before: int) -> int | None:
 
 def _booked(stage: Stage, node: str, uuid: str) -> tuple[int, int]:
     """Bytes granted on a GPU over all grants, and what it has, in the product's own reading."""
-    from allocator.api.grant import Grant  # noqa: PLC0415 - the product's vocabulary, needed here alone
-    from allocator.api.inventory import Inventory  # noqa: PLC0415
-
-    ledger = stage.show.ask(f"kubectl -n {SYSTEM} get configmap vramshare-ledger-{node}")["data"]
-    said = stage.show.ask(f"kubectl -n {SYSTEM} get configmap vramshare-inventory-{node}")["data"]
+    ledger = stage.show.ask(f"kubectl -n {SYSTEM} get configmap {names.ledger_name(node)}")["data"]
+    said = stage.show.ask(f"kubectl -n {SYSTEM} get configmap {names.inventory_name(node)}")["data"]
     totals = [Grant.from_text(key, text, node=node).allocation.totals() for key, text in ledger.items()]
     booked = sum(one[uuid].memory.count for one in totals if uuid in one)
     (gpu,) = (one for one in Inventory.from_data(said).gpus if one.uuid == uuid)
