@@ -8,6 +8,7 @@ import signal
 import sys
 
 from devcluster.cluster import Cluster
+from devcluster.kubelet.plan import NAMESPACES, PROCESS, USER_NAMESPACES
 from devcluster.nodes import read_nodes
 
 
@@ -17,10 +18,21 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--dir", required=True, help="folder of the cluster; DIR/kubeconfig is written there")
     up.add_argument("--nodes", type=pathlib.Path, help="nodes.yaml; default: three nodes without GPUs")
     up.add_argument("--port", type=int, default=0, help="port of the API server on loopback; default: a free one")
-    up.add_argument("--isolation", default="", choices=["namespaces", "user-namespaces", "process"], help="default: the strongest that works")
-    up.add_argument("--volume-refresh", type=float, default=0.0, metavar="SECONDS", help="how late changed annotations reach volumes; default: at once")
+    up.add_argument(
+        "--isolation",
+        default="",
+        choices=[NAMESPACES, USER_NAMESPACES, PROCESS],
+        help="default: the strongest that works",
+    )
+    up.add_argument(
+        "--volume-refresh",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how late changed annotations reach downwardAPI volumes; default: at once",
+    )
     up.add_argument("--verbose", action="store_true", help="log on stderr what the components do")
-    return parser  # fmt: skip
+    return parser
 
 
 async def _up(arguments: argparse.Namespace) -> None:

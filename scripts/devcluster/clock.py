@@ -1,7 +1,7 @@
 """Time as an argument: what the components ask for the hour, so that tests can set it."""
 
 import asyncio
-import datetime
+import datetime as dt
 import time
 from typing import Protocol
 
@@ -32,14 +32,14 @@ class SystemClock:
 
 def timestamp(seconds: float) -> str:
     """Return ``seconds`` as a Kubernetes Time: RFC 3339 in UTC, whole seconds."""
-    return datetime.datetime.fromtimestamp(int(seconds), tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_timestamp(seconds: float) -> str:
     """Return ``seconds`` as a Kubernetes MicroTime."""
-    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_timestamp(text: str) -> float:
     """Read an RFC 3339 time as seconds since 1970."""
-    return datetime.datetime.fromisoformat(text).timestamp()
+    return dt.datetime.fromisoformat(text).timestamp()

@@ -136,7 +136,9 @@ class Cluster:
         return await exits.enter_async_context(client)
 
     @staticmethod
-    async def _background(exits: contextlib.AsyncExitStack, component: "Scheduler | Controllers | Registration") -> None:
+    async def _background(
+        exits: contextlib.AsyncExitStack, component: "Scheduler | Controllers | Registration"
+    ) -> None:
         task = asyncio.ensure_future(component.run())
 
         async def end() -> None:

@@ -29,8 +29,14 @@ class Controllers:
         kinds = await deletable(self._client)
         shared = Shared(self._client, self._clock)
         garbage = GarbageCollector(shared, kinds)
-        workloads = [Deployments(shared), ReplicaSets(shared), DaemonSets(shared), Jobs(shared)]
-        queues = [each.queue for each in workloads] + [Namespaces(shared, kinds.values()).queue, *garbage.queues]
+        queues = [
+            Deployments(shared).queue,
+            ReplicaSets(shared).queue,
+            DaemonSets(shared).queue,
+            Jobs(shared).queue,
+            Namespaces(shared, kinds.values()).queue,
+            *garbage.queues,
+        ]
         lifecycle = NodeLifecycle(shared)
         tasks = [asyncio.ensure_future(queue.run()) for queue in queues]
         try:

@@ -13,6 +13,12 @@ from devcluster.informer import Key, Object, key_of
 _KIND = {"api_version": "apps/v1", "kind": "Deployment"}
 _REVISION = "deployment.kubernetes.io/revision"
 _HISTORY = 10
+_WORDS = {
+    "MinimumReplicasAvailable": "Deployment has minimum availability.",
+    "MinimumReplicasUnavailable": "Deployment does not have minimum availability.",
+    "NewReplicaSetAvailable": "ReplicaSet has successfully progressed.",
+    "ReplicaSetUpdated": "ReplicaSet is progressing.",
+}
 
 
 class Deployments:
@@ -48,7 +54,8 @@ class Deployments:
         name = f"{deployment['metadata']['name']}-{template_hash(deployment['spec']['template'])}"
         namespace = deployment["metadata"]["namespace"]
         found = self._sets.items.get((namespace, name))
-        revision = str(max([0, *(_revision(each) for each in owned_by(self._sets, deployment) if each is not found)]) + 1)
+        others = [each for each in owned_by(self._sets, deployment) if each["metadata"]["name"] != name]
+        revision = str(max([0, *map(_revision, others)]) + 1)
         if found is None:
             body = _replica_set(deployment, name=name, revision=revision)
             try:
@@ -109,9 +116,11 @@ def deployment_status(deployment: Object, sets: list[Object], *, current: str, n
     complete = fresh == replicas == available == total
     enough = available >= replicas
     conditions = [
-        _condition(deployment, "Available", now, met=enough, reasons=("MinimumReplicasAvailable", "MinimumReplicasUnavailable")),
-        _condition(deployment, "Progressing", now, met=True, reasons=("NewReplicaSetAvailable" if complete else "ReplicaSetUpdated", "")),
-    ]  # fmt: skip
+        _condition(
+            deployment, "Available", "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable", now
+        ),
+        _condition(deployment, "Progressing", "NewReplicaSetAvailable" if complete else "ReplicaSetUpdated", now),
+    ]
     return {
         "observedGeneration": deployment["metadata"].get("generation", 1),
         "replicas": total,
@@ -123,8 +132,8 @@ def deployment_status(deployment: Object, sets: list[Object], *, current: str, n
     }
 
 
-def _condition(deployment: Object, kind: str, now: str, *, met: bool, reasons: tuple[str, str]) -> dict[str, str]:
-    status, reason = ("True", reasons[0]) if met else ("False", reasons[1])
+def _condition(deployment: Object, kind: str, reason: str, now: str) -> dict[str, str]:
+    status = "False" if reason == "MinimumReplicasUnavailable" else "True"
     for old in (deployment.get("status") or {}).get("conditions") or []:
         if old["type"] == kind and old["status"] == status:
             since = old["lastTransitionTime"]
@@ -132,17 +141,11 @@ def _condition(deployment: Object, kind: str, now: str, *, met: bool, reasons: t
             break
     else:
         since = updated = now
-    words = {
-        "MinimumReplicasAvailable": "Deployment has minimum availability.",
-        "MinimumReplicasUnavailable": "Deployment does not have minimum availability.",
-        "NewReplicaSetAvailable": "ReplicaSet has successfully progressed.",
-        "ReplicaSetUpdated": "ReplicaSet is progressing.",
-    }
     return {
         "type": kind,
         "status": status,
         "reason": reason,
-        "message": words[reason],
+        "message": _WORDS[reason],
         "lastTransitionTime": since,
         "lastUpdateTime": updated,
     }

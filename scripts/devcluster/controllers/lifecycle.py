@@ -95,7 +95,7 @@ def health_taints(node: Object, *, silent: bool, now: float) -> list[dict[str, A
     if present == wanted:
         return None
     others = [taint for taint in taints if taint["key"] not in {UNREACHABLE, NOT_READY}]
-    added = [{"key": name, "effect": effect, "timeAdded": timestamp(now)} for name, effect in sorted(wanted)]  # type: ignore[type-var]
+    added = [{"key": name, "effect": effect, "timeAdded": timestamp(now)} for name, effect in sorted(wanted)]
     return others + added
 
 

@@ -23,7 +23,7 @@ def write(folder: str, files: Mapping[str, File], now: float) -> bool:
     if before is not None and _content(before) == dict(files):
         return False
     dated = tempfile.mkdtemp(prefix=f"..{timestamp(now).replace(':', '_')}.", dir=folder)
-    os.chmod(dated, 0o755)
+    os.chmod(dated, 0o755)  # noqa: S103 - readable by the container's user
     for path, file in files.items():
         _write_file(os.path.join(dated, path), file)
     fresh = os.path.join(folder, "..data_tmp")

@@ -1,10 +1,10 @@
 """The container runtime interface's log format: ``<RFC 3339 time> <stream> <F|P> <text>``, one line each.
 
-``F`` ends a line of the program, ``P`` is a piece of a longer one. Both the shim, which writes it, and the kubelet's log
-endpoint, which reads it, import this module. Standard library only.
+``F`` ends a line of the program, ``P`` is a piece of a longer one. Both the shim, which writes it, and the kubelet's
+log endpoint, which reads it, know it. Standard library only.
 """
 
-import datetime
+import datetime as dt
 
 PIECE = 16 * 1024
 """Bytes of one line after which it is cut into pieces."""
@@ -12,7 +12,7 @@ PIECE = 16 * 1024
 
 def stamp(seconds: float) -> str:
     """Return the time in the log's notation, in UTC."""
-    moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+    moment = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 

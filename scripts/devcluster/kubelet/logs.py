@@ -107,7 +107,7 @@ async def stream(folder: str, record: Record, *, pod: str, options: LogOptions) 
 async def _pieces(path: str, options: LogOptions, over: Callable[[], bool]) -> AsyncIterator[bytes]:
     if not os.path.exists(path):
         return
-    with open(path, "rb") as file:  # noqa: ASYNC230 - a local file; the pauses between reads are asynchronous
+    with open(path, "rb") as file:
         *entries, rest = file.read().split(b"\n")
         yield select(entries, options)
         later = dataclasses.replace(options, tail=None)

@@ -15,7 +15,9 @@ _log = logging.getLogger(__name__)
 class Reporter:
     """Pushes what ``compute`` returns, whenever told that it changed."""
 
-    def __init__(self, client: Client, *, namespace: str, name: str, uid: str, compute: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, client: Client, *, namespace: str, name: str, uid: str, compute: Callable[[], dict[str, Any]]
+    ) -> None:
         self._client = client
         self._path = PODS.path(namespace, name, "status")
         self._uid = uid

@@ -20,6 +20,7 @@ from devcluster.kubelet.sources import ConfigError
 
 _CONFIG_PAUSE = 2.0
 _START_ERROR = 128
+_RUNTIME_REFUSED = "failed to create containerd task: failed to create shim task: OCI runtime create failed"
 _log = logging.getLogger(__name__)
 
 
@@ -88,8 +89,7 @@ class Runner:
         except ConfigError as error:
             reason, message = "CreateContainerConfigError", str(error)
         except NvidiaError as error:
-            reason = "RunContainerError"
-            message = f"failed to create containerd task: failed to create shim task: OCI runtime create failed: {error}"
+            reason, message = "RunContainerError", f"{_RUNTIME_REFUSED}: {error}"
         except (*FAILURES, OSError) as error:
             reason, message = "CreateContainerError", str(error)
         self._emit("Failed", f"Error: {message}", warning=True)

@@ -79,10 +79,8 @@ def pod_status(
     initial = [record.view() for record in records if record.kind != "main"]
     if initial:
         status["initContainerStatuses"] = initial
-    for field, value in zip(("reason", "message"), reason, strict=True):
-        if value:
-            status[field] = value
-    return status
+    said = zip(("reason", "message"), reason, strict=True)
+    return status | {field: value for field, value in said if value}
 
 
 def _conditions(records: Sequence[Record], phase: str) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def set_up(volume: Volume, origin: Origin, *, now: float, mount_memory: bool) ->
             raise _failed(volume, str(error)) from error
     if not os.path.isdir(volume.path):
         os.makedirs(volume.path)
-        os.chmod(volume.path, 0o777)
+        os.chmod(volume.path, 0o777)  # noqa: S103 - the container's user, whoever it is, writes here
         if volume.kind == "memory" and mount_memory:
             size = f",size={volume.size}" if volume.size else ""
             system.mount("tmpfs", volume.path, kind="tmpfs", data=f"mode=777{size}")

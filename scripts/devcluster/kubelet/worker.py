@@ -90,7 +90,7 @@ class PodWorker:
             await self._stopping.wait()
             self._materials.discard()
             await self._remove()
-        except Exception:
+        except Exception:  # noqa: BLE001 - one pod's bug must not end the node; it is logged with its trace
             _log.exception("pod %s: its worker broke; this is a bug of the kubelet", self.uid)
         finally:
             for runner in self._runners:

@@ -16,7 +16,12 @@ from devcluster.kubelet.shim import skeleton, system
 
 _OWN = ("/proc", "/dev")
 _STANDARD_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_DEV_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+_DEV_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
 _KEPT_FLAGS = {
     os.ST_NOSUID: system.MS_NOSUID,
     os.ST_NODEV: system.MS_NODEV,

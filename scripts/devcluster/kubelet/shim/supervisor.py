@@ -1,10 +1,11 @@
 """The shim's own life: start the container, log its output, pass signals on, report its end.
 
-Talks with the kubelet over standard input (a plan, then ``{"signal": n}`` lines) and standard output (``{"event":
-"started"}``, ``{"event": "failed", "message": …}``, ``{"event": "exited", "code": …}`` lines). The end of standard input
-means that the kubelet is gone, and ends the container.
+Talks with the kubelet over standard input (a plan, then ``{"signal": n}`` lines) and standard output (one line of JSON
+per event: ``started``, ``failed`` with a message, ``exited`` with a code). The end of standard input means that the
+kubelet is gone, and ends the container.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -142,10 +143,8 @@ class Supervisor:
             os.kill(self._pid, number)
 
     def _reap(self, wake: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(wake, _CHUNK)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -32,7 +32,7 @@ def _checked(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Move this process (its children, for PID namespaces) into new namespaces."""
+    """Leave the namespaces named by ``flags`` for new ones; a PID namespace only counts for children."""
     _checked(_libc.unshare(flags), f"unshare({flags:#x})")
 
 

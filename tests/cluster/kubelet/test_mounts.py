@@ -1,0 +1,107 @@
+"""Planning volumes and mounts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from devcluster.kubelet.hostfolder import HostFolder
+from devcluster.kubelet.mounts import plan_mounts, rewrite
+from devcluster.kubelet.payload import Origin
+from devcluster.kubelet.plan import Bind
+from devcluster.kubelet.sources import ConfigError, Sources
+from devcluster.kubelet.volumes import Volume, VolumeError, plan_volumes, set_up
+
+VOLUMES = [Volume(name="v", path="/node/v", kind="empty"), Volume(name="w", path="/node/w", kind="empty")]
+
+
+def pod(*volumes: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": {"containers": [], "volumes": list(volumes)}}
+
+
+def mounts(*entries: dict[str, Any]) -> list[Bind]:
+    return plan_mounts({"name": "c", "volumeMounts": list(entries)}, VOLUMES, {"HOSTNAME": "h"})
+
+
+def set_up_host_path(tmp_path: Path, path: str, kind: str) -> None:
+    host = HostFolder(str(tmp_path))
+    host.make()
+    item = pod({"name": "v", "hostPath": {"path": path, "type": kind}})
+    origin = Origin(pod=item, sources=Sources({}, {}), allocatable={})
+    for volume in plan_volumes(item, host):
+        set_up(volume, origin, now=0, mount_memory=False)
+
+
+def test_volumes_lie_where_a_real_kubelet_has_them() -> None:
+    """The agent finds usage regions below the pod's folder of the node's kubelet."""
+    found = plan_volumes(
+        pod({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}, {"name": "a", "downwardAPI": {}}),
+        HostFolder("/base"),
+    )
+    assert [(volume.path, volume.kind, volume.size) for volume in found] == [
+        ("/base/root/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/run", "memory", 1024**2),
+        ("/base/root/var/lib/kubelet/pods/u/volumes/kubernetes.io~downward-api/a", "projected", None),
+    ]
+
+
+def test_parents_are_mounted_before_children() -> None:
+    """A mount inside another one must come later, or it would be hidden."""
+    found = mounts({"name": "v", "mountPath": "/a/b/c"}, {"name": "w", "mountPath": "/a", "readOnly": True})
+    assert found == [Bind("/node/w", "/a", read_only=True), Bind("/node/v", "/a/b/c")]
+
+
+def test_sub_paths_lie_inside_the_volume() -> None:
+    """subPath and subPathExpr choose a folder of the volume."""
+    found = mounts(
+        {"name": "v", "mountPath": "/a", "subPath": "x/y"}, {"name": "v", "mountPath": "/b", "subPathExpr": "$(HOSTNAME)"}
+    )
+    assert [bind.source for bind in found] == ["/node/v/x/y", "/node/v/h"]
+
+
+@pytest.mark.parametrize("inner", ["..", "../w", "a/../../w"])
+def test_sub_paths_cannot_leave_the_volume(inner: str) -> None:
+    """A subPath with dots cannot reach other volumes or the host."""
+    with pytest.raises(ConfigError, match="not within volume path"):
+        mounts({"name": "v", "mountPath": "/a", "subPath": inner})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("/m/lib.so:/other", "/node/v/lib.so:/other"), ("/m /mm", "/node/v /mm"), ("prefix/m", "prefix/m")],
+)
+def test_rewriting_paths_without_mounts(text: str, expected: str) -> None:
+    """Where nothing can be mounted, words below a mount path become the host's paths."""
+    assert rewrite(text, [Bind("/node/v", "/m")]) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("Directory", "a directory"),
+        ("File", "a file"),
+        ("Socket", "a socket file"),
+        ("CharDevice", "a character device"),
+        ("BlockDevice", "a block device"),
+    ],
+)
+def test_a_missing_host_path_of_a_required_type(tmp_path: Path, kind: str, words: str) -> None:
+    """It is an error in a real kubelet's words, which names the node's path, not this machine's."""
+    with pytest.raises(VolumeError) as caught:
+        set_up_host_path(tmp_path, "/var/lib/x", kind)
+    expected = f'MountVolume.SetUp failed for volume "v" : hostPath type check failed: /var/lib/x is not {words}'
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("kind", "is_folder"), [("DirectoryOrCreate", True), ("", True), ("FileOrCreate", False)])
+def test_host_paths_that_are_created(tmp_path: Path, kind: str, *, is_folder: bool) -> None:
+    """These types make what is missing, inside the node's root."""
+    set_up_host_path(tmp_path, "/opt/x", kind)
+    made = tmp_path / "root" / "opt" / "x"
+    assert made.is_dir() is is_folder
+    assert made.exists()
+
+
+def test_a_host_path_of_the_wrong_type(tmp_path: Path) -> None:
+    """A folder where a file is required is refused."""
+    (tmp_path / "root" / "opt" / "x").mkdir(parents=True)
+    with pytest.raises(VolumeError, match="/opt/x is not a file"):
+        set_up_host_path(tmp_path, "/opt/x", "File")
