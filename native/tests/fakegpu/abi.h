@@ -2,8 +2,7 @@
  *
  * Written from the public interface so that no toolkit is needed. It is kept
  * apart from the interposer's own header on purpose: a mistake in one then
- * shows as a failing test instead of agreeing with itself. abi_check.c compares
- * it with a real cuda.h where there is one. */
+ * shows as a failing test instead of agreeing with itself. */
 #ifndef FAKEGPU_ABI_H
 #define FAKEGPU_ABI_H
 

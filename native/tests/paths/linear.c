@@ -33,25 +33,25 @@ static int alloc_byte(struct take *take, struct piece *piece)
     return alloc_bytes(piece, 1);
 }
 
-/* Rows of `width` bytes, as many as make up the chunk as asked for. */
-static int alloc_rows(struct take *take, struct piece *piece, size_t width)
+/* Rows of `width` bytes that each take `padded` bytes, as many as fill the chunk. */
+static int alloc_rows(struct take *take, struct piece *piece, size_t width, size_t padded)
 {
     size_t pitch = 0;
     dev_t_ptr at = 0;
-    int result = cu.cuMemAllocPitch_v2(&at, &pitch, width, take->chunk / width, 4);
+    int result = cu.cuMemAllocPitch_v2(&at, &pitch, width, take->chunk / padded, 4);
     piece->a = at;
     return result;
 }
 
 static int alloc_pitch(struct take *take, struct piece *piece)
 {
-    return alloc_rows(take, piece, 4096);
+    return alloc_rows(take, piece, 4096, 4096);
 }
 
-/* Four bytes a row: padding makes each row 512. */
+/* Four bytes a row, for which the driver takes 512: asked for is a 128th. */
 static int alloc_narrow(struct take *take, struct piece *piece)
 {
-    return alloc_rows(take, piece, 4);
+    return alloc_rows(take, piece, 4, 512);
 }
 
 static int managed(struct take *take, struct piece *piece)

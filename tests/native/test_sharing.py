@@ -1,0 +1,77 @@
+"""One slice for all processes of a container, whatever happens to any of them."""
+
+import pytest
+
+from tests.native.support import CONTEXT, MIB, Machine, numbers
+
+SLICE = 512 * MIB
+CHUNK = 2 * MIB
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, 3 * MIB, 64 << 10], ids=["2MiB", "3MiB", "64KiB"])
+def test_eight_processes_race_for_the_last_bytes(machine: Machine, chunk: int):
+    """Together they never hold more than the slice, nor leave more than one request unused."""
+    running = machine.start(machine.command("race", 8, chunk), memory="512Mi")
+    report = numbers(running.report())
+    used = machine.observe().used
+    running.finish()
+    assert report["failed"] == 0
+    assert used <= SLICE
+    largest_request = max(CHUNK, -(-chunk // CHUNK) * CHUNK)
+    assert used > SLICE - 8 * CONTEXT if chunk < CHUNK else used > SLICE - largest_request - 1
+
+
+def test_two_processes_share_one_slice(machine: Machine):
+    """What one process holds, the other cannot have."""
+    first = machine.start(machine.command("take", "alloc", CHUNK, 300 * MIB), memory="512Mi")
+    assert first.report().startswith("took")
+    second = machine.start(machine.command("take", "alloc", CHUNK, 300 * MIB), memory="512Mi")
+    assert second.report().startswith("refused")
+    assert machine.observe().used <= SLICE
+    first.finish()
+    second.finish()
+
+
+def test_a_killed_process_holds_nothing(machine: Machine):
+    """After a kill, the next allocation may have the whole slice."""
+    first = machine.start(machine.command("take", "alloc", CHUNK, 400 * MIB), memory="512Mi")
+    assert first.report().startswith("took")
+    first.kill()
+    second = machine.start(machine.command("take", "alloc", CHUNK, 400 * MIB), memory="512Mi")
+    assert second.report().startswith("took")
+    second.finish()
+
+
+def test_kills_at_random_moments_lose_nothing(machine: Machine):
+    """A thousand processes die anywhere while taking and freeing; no hang, no lost byte."""
+    whole = SLICE - CONTEXT
+    out = machine.run(machine.command("killed", 334, whole, 20260707), memory="512Mi")
+    assert numbers(out)["kills"] >= 1000
+
+
+def test_forks_beside_busy_threads(machine: Machine):
+    """Children of a multithreaded CUDA program can fork, exec and exit."""
+    out = machine.run(machine.command("forker", 150), memory="512Mi")
+    assert numbers(out) == {"forks": 150}
+
+
+def test_a_region_that_cannot_be_made_keeps_the_wall(machine: Machine):
+    """Without a place for the shared region each process is held to the slice on its own."""
+    running = machine.start(
+        machine.command("take", "alloc", CHUNK, 8 * SLICE), memory="512Mi", VRAMSHARE_REGION="/nowhere/region"
+    )
+    assert running.report().startswith("refused")
+    assert machine.observe().used <= SLICE
+    running.finish()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"\0" * 4096, b"\xff" * 100_000], ids=["empty", "short", "zeros", "noise"]
+)
+def test_a_corrupt_region_keeps_the_wall(machine: Machine, content: bytes):
+    """A region that is not one crashes nothing and opens nothing."""
+    machine.region.write_bytes(content)
+    running = machine.start(machine.command("take", "alloc", CHUNK, 8 * SLICE), memory="512Mi")
+    assert running.report().startswith("refused")
+    assert machine.observe().used <= SLICE
+    running.finish()
