@@ -1,0 +1,75 @@
+"""The demo's own machinery: a demo that cannot fail proves nothing."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from demo_nodes import SIMULATED, write_descriptions
+from demo_processes import Processes
+from demo_show import DemoError, Show
+
+from allocator.agent.simulated import parse_description
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Show:
+    """A show without colours."""
+    return Show(environment={"PATH": "/usr/bin:/bin"}, colour=False)
+
+
+def test_a_claim_that_does_not_hold_is_counted_and_shown(show: Show, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code depends on this count."""
+    show.claim("two is two", held=True)
+    show.claim("two is three", held=False, found="it is two")
+    show.skip("three is three", "nobody to ask")
+    assert (show.held, show.failed, show.skipped) == (1, ["two is three"], ["three is three"])
+    assert capsys.readouterr().out.splitlines() == [
+        "HELD    two is two",
+        "FAILED  two is three (it is two)",
+        "SKIPPED three is three: nobody to ask",
+    ]
+
+
+def test_a_command_is_printed_before_its_output(show: Show, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it would be typed."""
+    assert show.run("echo 'a  b'") == "a  b\n"
+    assert capsys.readouterr().out == "$ echo 'a  b'\na  b\n"
+
+
+def test_a_failing_command_ends_the_demo(show: Show) -> None:
+    """Nothing goes on as if it had worked."""
+    with pytest.raises(DemoError, match="exit code 3"):
+        show.run("sh -c 'exit 3'")
+
+
+def test_waiting_has_an_end(show: Show) -> None:
+    """A thing that never comes is told by name."""
+    with pytest.raises(DemoError, match="a miracle"):
+        show.until("a miracle", lambda: None, seconds=0.0)
+
+
+def test_processes_are_stopped_and_a_dead_one_is_noticed(tmp_path: Path) -> None:
+    """With its last words."""
+    with Processes(folder=tmp_path / "logs", environment={}) as processes:
+        processes.start("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"])
+        assert processes.check()
+        processes.start("talker", [sys.executable, "-c", "import sys; sys.exit('no luck')"])
+        processes.running["talker"].wait(60)
+        with pytest.raises(DemoError, match="no luck"):
+            processes.check()
+    assert all(one.poll() is not None for one in processes.running.values())
+
+
+def test_the_nodes_have_the_gpus_that_the_demo_speaks_of(tmp_path: Path) -> None:
+    """The agent reads the descriptions, and no two GPUs share a UUID."""
+    found = {
+        name: parse_description(path.read_text(), where=name) for name, path in write_descriptions(tmp_path).items()
+    }
+    shown = {name: (len(gpus), gpus[0].model, str(gpus[0].memory)) for name, gpus in found.items()}
+    assert shown == {
+        "node-rtx": (1, "NVIDIA GeForce RTX 3080", "10Gi"),
+        "node-t4": (4, "Tesla T4", "16Gi"),
+        "node-l40s": (2, "NVIDIA L40S", "48Gi"),
+    }
+    uuids = [gpu.uuid for gpus in found.values() for gpu in gpus]
+    assert len(uuids) == len(set(uuids)) == sum(node.gpus for node in SIMULATED)
