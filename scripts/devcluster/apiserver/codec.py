@@ -128,3 +128,19 @@ def complete(obj: Json, resource: Resource) -> Json:
     whole = {"kind": resource.kind, "apiVersion": version, **obj}
     strategy_of(resource).default(whole)
     return whole
+
+
+def retyped(obj: Json, resource: Resource, machine: Machine) -> Json:
+    """An object that a webhook patched, in stored form again.
+
+    Raises:
+        ApiError: 500 when it no longer is one of its kind.
+    """
+    try:
+        decoded: Json = Decoder().decode(machine.type_of(resource), obj, "")
+    except ValueError as error:
+        raise status.internal(f"the object does not decode after a webhook patched it: {error}") from error
+    decoded.pop("kind", None)
+    decoded.pop("apiVersion", None)
+    decoded.setdefault("metadata", {})
+    return complete(decoded, resource)

@@ -214,7 +214,7 @@ def _encoded(body: bytes, accept: Accept, call: Call, *, code: int = 200) -> web
     response = web.Response(body=body, status=code)
     response.headers[hdrs.CONTENT_TYPE] = content_type
     response.headers["Cache-Control"] = "no-cache, private"
-    for text in call.warnings:
+    for text in dict.fromkeys(call.warnings):
         response.headers.add("Warning", f"299 - {json.dumps(text)}")
     return response
 

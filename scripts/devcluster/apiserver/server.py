@@ -11,7 +11,8 @@ from typing import Any, Protocol, Self
 import yaml
 from aiohttp import web
 
-from devcluster.apiserver import bootstrap, schema
+from devcluster.apiserver import bootstrap, kinds, schema
+from devcluster.apiserver.admission import Chain
 from devcluster.apiserver.front import Front
 from devcluster.apiserver.identity import ADMIN, Tokens
 from devcluster.apiserver.machine import Machine
@@ -20,6 +21,9 @@ from devcluster.apiserver.store import Store
 
 _BODY_LIMIT = 3 * 1024 * 1024
 _SHUTDOWN = 2.0  # seconds that open watches get
+
+
+assert kinds  # importing it registers the rules of each kind
 
 
 def _now() -> datetime:
@@ -59,6 +63,7 @@ class ApiServer:
         self.tokens = Tokens()
         self.token = self.tokens.issue(ADMIN, groups=("system:masters",), uid=ADMIN)
         self.machine = Machine(store=Store(window=window), schema=schema.load(), clock=clock)
+        self.machine.admission = Chain(self.machine)
         self._certificates: Certificates | None = None
         self._runner: web.ServerRunner | None = None
         self._front: Front

@@ -5,8 +5,9 @@ from typing import Any
 
 import orjson
 
-from devcluster.apiserver import codec, managers, names, negotiate, patching, status
+from devcluster.apiserver import bootstrap, codec, managers, names, negotiate, patching, status
 from devcluster.apiserver.call import Call
+from devcluster.apiserver.kinds import pod_update
 from devcluster.apiserver.machine import Attributes, Machine, fresh, generated_name, loose_entry, new_uid
 from devcluster.apiserver.managers import Writer
 from devcluster.apiserver.rest import reading
@@ -20,6 +21,7 @@ _ATTEMPTS = 6
 _SYSTEM_META = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 _NO_STATUS: frozenset[str] = frozenset({"f:status"})
 _NOTHING: frozenset[str] = frozenset()
+_POD_PARTS = {"ephemeralcontainers", "resize"}
 
 
 async def create(call: Call, machine: Machine) -> Entry:
@@ -79,6 +81,8 @@ async def _persist(attributes: Attributes, call: Call, machine: Machine) -> Entr
     )
     if entry is None:
         raise status.already_exists(resource.group, resource.plural, meta["name"])
+    if resource.storage == "/namespaces":
+        bootstrap.furnish(machine, entry.name)
     return entry
 
 
@@ -254,15 +258,35 @@ async def _change_once(current: Entry, call: Call, machine: Machine, make: Make)
     await machine.admission.mutate(attributes)
     new = attributes.obj or new
     _restore(new, old, call)
-    strategy = strategy_of(resource)
-    strategy.prepare_update(new, old)
+    _prepare_update(new, old, call)
     _count_generation(new, old, resource)
-    causes = strategy.validate_update(new, old) or strategy.validate(new)
+    causes = _changed_causes(new, old, call)
     if causes:
         raise status.invalid(resource.group, resource.kind, current.name, causes)
     attributes.obj = new
     await machine.admission.validate(attributes)
     return store_change(machine, current, new, dry_run=call.dry_run, resource=resource, conditional=bool(given))
+
+
+def _prepare_update(new: Json, old: Json, call: Call) -> None:
+    """The kind's own preparation; finalizing a namespace writes what otherwise is kept."""
+    sub = call.target.subresource.name if call.target.subresource else ""
+    if sub == "finalize":
+        new["status"] = old.get("status", {})
+    else:
+        strategy_of(call.resource).prepare_update(new, old)
+
+
+def _changed_causes(new: Json, old: Json, call: Call) -> list[status.Cause]:
+    """What is wrong with an update through this door."""
+    strategy = strategy_of(call.resource)
+    sub = call.target.subresource.name if call.target.subresource else ""
+    meta = names.check(new["metadata"], strategy.names, generated=False)
+    if sub in {"status", "finalize"}:
+        return meta
+    if sub in _POD_PARTS:
+        return meta + pod_update.validate_part(sub, new, old) + strategy.validate(new)
+    return meta + (strategy.validate_update(new, old) or strategy.validate(new))
 
 
 def _check_identity(meta: Json, current: Entry, call: Call, given: str) -> None:
@@ -291,7 +315,9 @@ def _restore(new: Json, old: Json, call: Call) -> None:
         for key in [key for key in new if key not in kept and key not in {"metadata", "status"}]:
             del new[key]
         new.update(kept)
-    elif "status" in call.resource.by_name and not sub:
+    elif sub in _POD_PARTS:
+        pod_update.restrict(sub, new, old)
+    elif "status" in call.resource.by_name and sub != "finalize":
         if "status" in old:
             new["status"] = old["status"]
         else:
