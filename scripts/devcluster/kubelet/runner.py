@@ -18,7 +18,7 @@ from devcluster.kubelet.plan import Plan
 from devcluster.kubelet.records import Ended, Record, Running, Waiting
 from devcluster.kubelet.sources import ConfigError
 
-_CONFIG_PAUSE = 2.0
+_CONFIG_PAUSE = 0.5
 _START_ERROR = 128
 _RUNTIME_REFUSED = "failed to create containerd task: failed to create shim task: OCI runtime create failed"
 _log = logging.getLogger(__name__)

@@ -75,6 +75,7 @@ def test_hash_depends_on_the_template_alone() -> None:
 
 def test_status_counts_old_and_new() -> None:
     """updatedReplicas counts the present template, everything else all of them."""
+
     def replica_set(label: str, count: int) -> dict[str, Any]:
         status = {"replicas": count, "readyReplicas": count, "availableReplicas": count}
         return {"metadata": {"labels": {"pod-template-hash": label}}, "spec": {}, "status": status}

@@ -78,7 +78,12 @@ def test_field_references(path: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("resource", "divisor", "expected"),
-    [("limits.cpu", "1", "2"), ("limits.cpu", "1m", "1500"), ("limits.memory", "1Mi", "4096"), ("requests.cpu", "1", "0")],
+    [
+        ("limits.cpu", "1", "2"),
+        ("limits.cpu", "1m", "1500"),
+        ("limits.memory", "1Mi", "4096"),
+        ("requests.cpu", "1", "0"),
+    ],
 )
 def test_resource_references(resource: str, divisor: str, expected: str) -> None:
     """A resource is divided and rounded up; an unset limit is the node's allocatable."""

@@ -15,7 +15,10 @@ VOLUMES = [Volume(name="v", path="/node/v", kind="empty"), Volume(name="w", path
 
 
 def pod(*volumes: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": {"containers": [], "volumes": list(volumes)}}
+    return {
+        "metadata": {"uid": "u", "name": "p", "namespace": "n"},
+        "spec": {"containers": [], "volumes": list(volumes)},
+    }
 
 
 def mounts(*entries: dict[str, Any]) -> list[Bind]:
@@ -52,7 +55,8 @@ def test_parents_are_mounted_before_children() -> None:
 def test_sub_paths_lie_inside_the_volume() -> None:
     """subPath and subPathExpr choose a folder of the volume."""
     found = mounts(
-        {"name": "v", "mountPath": "/a", "subPath": "x/y"}, {"name": "v", "mountPath": "/b", "subPathExpr": "$(HOSTNAME)"}
+        {"name": "v", "mountPath": "/a", "subPath": "x/y"},
+        {"name": "v", "mountPath": "/b", "subPathExpr": "$(HOSTNAME)"},
     )
     assert [bind.source for bind in found] == ["/node/v/x/y", "/node/v/h"]
 

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 
 def files(volume: dict[str, Any]) -> dict[str, File]:
-    pod = {"metadata": {"name": "p", "namespace": "n", "annotations": {"a": "1", "b": 'x"\n'}}, "spec": {"containers": []}}
+    pod = {
+        "metadata": {"name": "p", "namespace": "n", "annotations": {"a": "1", "b": 'x"\n'}},
+        "spec": {"containers": []},
+    }
     sources = Sources(configmaps={"cm": {"k": b"v", "l": b"w"}}, secrets={}, namespace="n")
     return volume_files({"name": "v", **volume}, Origin(pod=pod, sources=sources, allocatable={}, tokens={"": "t"}))
 
@@ -29,13 +32,19 @@ def test_downward_items() -> None:
 
 def test_config_map_keys_and_modes() -> None:
     """Without items all keys appear; with items only those, under their paths."""
-    assert files({"configMap": {"name": "cm", "defaultMode": 0o600}}) == {"k": File(b"v", 0o600), "l": File(b"w", 0o600)}
+    assert files({"configMap": {"name": "cm", "defaultMode": 0o600}}) == {
+        "k": File(b"v", 0o600),
+        "l": File(b"w", 0o600),
+    }
     assert files({"configMap": {"name": "cm", "items": [{"key": "k", "path": "d/x"}]}}) == {"d/x": File(b"v")}
 
 
 def test_several_sources_in_one_volume() -> None:
     """A projected volume is the union of its sources, the token among them."""
-    sources = [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "cm", "items": [{"key": "k", "path": "k"}]}}]
+    sources = [
+        {"serviceAccountToken": {"path": "token"}},
+        {"configMap": {"name": "cm", "items": [{"key": "k", "path": "k"}]}},
+    ]
     assert files({"projected": {"sources": sources}}) == {"token": File(b"t"), "k": File(b"v")}
 
 
@@ -52,7 +61,9 @@ CONTENTS = st.dictionaries(
 
 
 @given(st.lists(CONTENTS, min_size=1, max_size=4))
-def test_a_folder_shows_the_newest_files(tmp_path_factory: pytest.TempPathFactory, versions: list[dict[str, File]]) -> None:
+def test_a_folder_shows_the_newest_files(
+    tmp_path_factory: pytest.TempPathFactory, versions: list[dict[str, File]]
+) -> None:
     """Whatever was there before, exactly the newest files are visible, through one dated folder."""
     folder = tmp_path_factory.mktemp("volume")
     for version in versions:

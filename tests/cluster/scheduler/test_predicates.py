@@ -97,12 +97,17 @@ def test_every_lacking_resource_is_named() -> None:
 
 def test_init_containers_and_sidecars_count_at_their_peak() -> None:
     """A plain init container runs with the sidecars before it; the containers run with all sidecars."""
+
     def container(cpu: str, **more: str) -> dict[str, Any]:
         return {"resources": {"requests": {"cpu": cpu}}, **more}
 
     spec = {
         "containers": [container("1"), container("1")],
-        "initContainers": [container("500m", restartPolicy="Always"), container("3"), container("1", restartPolicy="Always")],
+        "initContainers": [
+            container("500m", restartPolicy="Always"),
+            container("3"),
+            container("1", restartPolicy="Always"),
+        ],
         "overhead": {"cpu": "100m"},
     }
     assert pod_requests(spec)["cpu"] == 3600

@@ -1,0 +1,306 @@
+"""Pods on the embedded cluster: what their containers see, print and leave behind."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+from devcluster.client import CONFIGMAPS, PODS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TERM = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.01; done"
+STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.01; done"
+
+
+def started(pod):
+    return pod and any("running" in each["state"] for each in pod["status"].get("containerStatuses", []))
+
+
+async def test_a_pod_runs_to_its_end(lab):
+    """Output, exit code and phase arrive."""
+    await lab.pod("p", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert await lab.output("p") == "out\nerr\n"
+    pod = await lab.phase("p", "Failed")
+    ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (3, "Error")
+
+
+async def test_env_from_annotations_and_addresses(lab):
+    """fieldRef env is resolved when the container starts, the pod's address included."""
+    fields = {"A": "metadata.annotations['vramshare.io/x']", "N": "spec.nodeName", "P": "status.podIP"}
+    env = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
+    container = {"env": [*env, {"name": "E", "value": "$(A)!"}]}
+    metadata = {"annotations": {"vramshare.io/x": "7"}}
+    await lab.pod("p", "sh", "-c", "echo $A $E $N $P $HOSTNAME", container=container, metadata=metadata)
+    words = (await lab.output("p")).split()
+    status = (await lab.phase("p", "Succeeded"))["status"]
+    assert words[:2] == ["7", "7!"]
+    assert words[2] in {"one", "two"}
+    assert words[3:] == [status["podIP"], "p"]
+
+
+async def test_a_container_sees_its_own_processes_and_files(lab, isolated):
+    """It is process 1 of its own, its host name is the pod's, and what it writes stays inside."""
+    marker = pathlib.Path("/tmp") / f"devcluster-{lab.namespace}"
+    await lab.pod("p", "sh", "-c", f"echo $$$$; hostname; touch {marker} && ls {marker}")
+    assert (await lab.output("p")).split() == ["1", "p", str(marker)]
+    assert not marker.exists()
+
+
+async def test_a_downward_volume_follows_the_annotations(lab, isolated):
+    """A changed annotation reaches the file of a running container; the change is one rename."""
+    items = [{"path": "allocation", "fieldRef": {"fieldPath": "metadata.annotations['a']"}}]
+    volumes = [{"name": "v", "downwardAPI": {"items": items}}]
+    container = {"volumeMounts": [{"name": "v", "mountPath": "/etc/vramshare", "readOnly": True}]}
+    watch = "cat /etc/vramshare/allocation; echo; while grep -q old /etc/vramshare/allocation; do :; done; cat /etc/vramshare/allocation"
+    await lab.pod("p", "sh", "-c", watch, container=container, volumes=volumes, metadata={"annotations": {"a": "old"}})
+    await lab.until(PODS, "p", started)
+    await lab.client.patch(PODS.path(lab.namespace, "p"), {"metadata": {"annotations": {"a": "new"}}})
+    assert (await lab.output("p")).split() == ["old", "new"]
+
+
+async def test_a_preload_file_reaches_a_scrubbed_environment(lab, isolated, tiny_library):
+    """A hostPath File mounted at /etc/ld.so.preload loads its library under ``env -i`` too."""
+    pod_host = lab.cluster.host("one")
+    folder = pathlib.Path(pod_host.host_path("/var/lib/vramshare"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "libtiny.so").write_bytes(tiny_library.read_bytes())
+    (folder / "ld.so.preload").write_text("/opt/vramshare/libtiny.so\n")
+    volumes = [
+        {"name": "lib", "hostPath": {"path": "/var/lib/vramshare", "type": "Directory"}},
+        {"name": "pre", "hostPath": {"path": "/var/lib/vramshare/ld.so.preload", "type": "File"}},
+    ]
+    mounts = [
+        {"name": "lib", "mountPath": "/opt/vramshare", "readOnly": True},
+        {"name": "pre", "mountPath": "/etc/ld.so.preload", "readOnly": True},
+    ]
+    selector = {"kubernetes.io/hostname": "one"}
+    await lab.pod(
+        "p", "env", "-i", "/bin/true", container={"volumeMounts": mounts}, volumes=volumes, nodeSelector=selector
+    )
+    assert "tiny library loaded" in await lab.output("p")
+    assert not pathlib.Path("/opt/vramshare").exists() or not pathlib.Path("/opt/vramshare/libtiny.so").exists()
+
+
+async def test_a_missing_host_file_keeps_the_container_from_starting(lab):
+    """The pod stays ContainerCreating with FailedMount, and starts when the file is there."""
+    volumes = [{"name": "f", "hostPath": {"path": "/opt/late", "type": "File"}}]
+    await lab.pod("p", "true", volumes=volumes, nodeSelector={"kubernetes.io/hostname": "one"})
+    event = await lab.event("p", "FailedMount")
+    assert event["type"] == "Warning"
+    assert event["message"] == (
+        'MountVolume.SetUp failed for volume "f" : hostPath type check failed: /opt/late is not a file'
+    )
+    waiting = (await lab.phase("p", "Pending"))["status"]["containerStatuses"][0]["state"]["waiting"]
+    assert waiting["reason"] == "ContainerCreating"
+    pathlib.Path(lab.cluster.host("one").host_path("/opt/late")).write_text("now")
+    await lab.phase("p", "Succeeded")
+
+
+async def test_a_memory_volume_is_bounded(lab, isolated):
+    """A sizeLimit on a memory volume ends writes, and subPath folders are per container."""
+    if lab.cluster.isolation != "namespaces":
+        pytest.skip("only root may mount a tmpfs that the host sees")
+    volumes = [{"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]
+    container = {"volumeMounts": [{"name": "run", "mountPath": "/run/vramshare", "subPath": "c"}]}
+    script = "head -c 3000000 /dev/zero > /run/vramshare/region; wc -c < /run/vramshare/region; sleep 60"
+    pod = await lab.pod("p", "sh", "-c", script, container=container, volumes=volumes)
+    running = await lab.until(PODS, "p", started)
+    host = lab.cluster.host(running["spec"]["nodeName"])
+    folder = pathlib.Path(host.volume(pod["metadata"]["uid"], "empty-dir", "run"))
+    assert (folder / "c").is_dir()
+    assert await first_line(lab, "p", "1048576")
+    await lab.delete("p", {"gracePeriodSeconds": 0})
+    await lab.until(PODS, "p", lambda item: item is None)
+
+
+async def first_line(lab, name, expected):
+    """Follow the log until ``expected`` is a line of it."""
+    await lab.until(PODS, name, started)
+    path = PODS.path(lab.namespace, name, "log") + "?follow=true"
+    async with lab.client._open.get(path) as response:
+        async for line in response.content:
+            if line.decode().strip() == expected:
+                return True
+    return False
+
+
+async def test_the_grace_period_is_used(lab):
+    """A container that ends on SIGTERM is given time, and its last words and exit code are kept to the end."""
+    await lab.pod("p", "sh", "-c", TERM)
+    assert await first_line(lab, "p", "up")
+    seen = []
+    await lab.delete("p")
+
+    def gone(pod):
+        seen.append(pod)
+        return pod is None
+
+    await lab.until(PODS, "p", gone)
+    last = [pod for pod in seen if pod][-1]
+    assert last["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+
+
+async def test_the_grace_period_ends(lab):
+    """A container that ignores SIGTERM is killed when its time is over."""
+    await lab.pod("p", "sh", "-c", STUBBORN, terminationGracePeriodSeconds=1)
+    assert await first_line(lab, "p", "up")
+    seen = []
+    await lab.delete("p")
+    await lab.until(PODS, "p", lambda pod: seen.append(pod) or pod is None)
+    last = [pod for pod in seen if pod][-1]
+    assert last["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
+
+
+async def test_a_forced_deletion_ends_the_processes(lab):
+    """Nothing of a pod runs once its object was deleted by force."""
+    await lab.pod("p", "sh", "-c", f"echo {lab.namespace}; {STUBBORN}", lab.namespace)
+    await lab.until(PODS, "p", started)
+    assert await first_line(lab, "p", "up")
+    found = processes(lab.namespace)
+    assert found
+    await lab.delete("p", {"gracePeriodSeconds": 0})
+    await lab.until(PODS, "p", lambda item: item is None)
+    await lab.pod("after", "true")
+    await lab.phase("after", "Succeeded")
+    assert not [pid for pid in found if pathlib.Path(f"/proc/{pid}").exists() and "Z" not in state(pid)]
+
+
+def processes(word):
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if word.encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def state(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+async def test_init_containers_and_sidecars(lab):
+    """Init containers run in order, a sidecar runs beside the rest and is ended after it."""
+    volumes = [{"name": "v", "emptyDir": {}}]
+    shared = [{"name": "v", "mountPath": "/shared"}]
+    side = "trap 'echo side >> /shared/log; exit 0' TERM; touch /shared/side; while :; do sleep 0.01; done"
+    if lab.cluster.isolation == "process":
+        pytest.skip("a command line with mount paths inside its words is not rewritten")
+
+    def container(name, script, **more):
+        return {"name": name, "image": "host", "command": ["sh", "-c", script], "volumeMounts": shared, **more}
+
+    init = [
+        container("side", side, restartPolicy="Always"),
+        container("init", "while ! test -e /shared/side; do :; done; echo init >> /shared/log"),
+    ]
+    main = {"volumeMounts": shared}
+    await lab.pod(
+        "p",
+        "sh",
+        "-c",
+        "echo main >> /shared/log; cat /shared/log",
+        container=main,
+        initContainers=init,
+        volumes=volumes,
+    )
+    pod = await lab.phase("p", "Succeeded")
+    assert await lab.kubectl("logs", "p", "-c", "c") == "init\nmain\n"
+    states = {each["name"]: each["state"] for each in pod["status"]["initContainerStatuses"]}
+    assert states["init"]["terminated"]["exitCode"] == 0
+
+
+async def test_a_crashing_container_backs_off(lab):
+    """The first restart is immediate; then the container waits and says how long."""
+    await lab.pod("p", "sh", "-c", "exit 2", restartPolicy="Always")
+
+    def backs_off(pod):
+        status = ((pod or {}).get("status", {}).get("containerStatuses") or [{}])[0]
+        return status.get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff"
+
+    status = (await lab.until(PODS, "p", backs_off))["status"]["containerStatuses"][0]
+    assert status["restartCount"] == 1
+    assert status["lastState"]["terminated"]["exitCode"] == 2
+    assert status["state"]["waiting"]["message"].startswith("back-off 10s restarting failed container=c pod=p_")
+    assert (await lab.event("p", "BackOff"))["type"] == "Warning"
+
+
+async def test_a_missing_config_map_is_waited_for(lab):
+    """The container is not created, says why, and starts once the object exists."""
+    env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "k"}}}]
+    await lab.pod("p", "sh", "-c", "echo $X", container={"env": env})
+
+    def refused(pod):
+        status = ((pod or {}).get("status", {}).get("containerStatuses") or [{}])[0]
+        return status.get("state", {}).get("waiting", {}).get("reason") == "CreateContainerConfigError"
+
+    pod = await lab.until(PODS, "p", refused)
+    assert pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] == 'configmap "late" not found'
+    await lab.client.create(CONFIGMAPS.path(lab.namespace), {"metadata": {"name": "late"}, "data": {"k": "v"}})
+    assert await lab.output("p") == "v\n"
+
+
+async def test_a_command_that_does_not_exist(lab):
+    """StartError with exit code 128, as container runtimes report it."""
+    await lab.pod("p", "no-such-command")
+    ended = (await lab.phase("p", "Failed"))["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+    assert "executable file not found in $PATH" in ended["message"]
+
+
+API_CALL = """
+import json, os, ssl, urllib.request
+base = "/identity/"
+url = "https://%(KUBERNETES_SERVICE_HOST)s:%(KUBERNETES_SERVICE_PORT)s/api/v1/namespaces/" % os.environ
+request = urllib.request.Request(url + open(base + "namespace").read())
+request.add_header("Authorization", "Bearer " + open(base + "token").read())
+answer = urllib.request.urlopen(request, context=ssl.create_default_context(cafile=base + "ca.crt"))
+print(json.load(answer)["metadata"]["name"])
+"""
+
+
+async def test_a_pod_can_use_the_api(lab, isolated):
+    """A projected volume with token, CA and namespace is all that a client in a pod needs."""
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]
+    volumes = [{"name": "identity", "projected": {"sources": sources}}]
+    container = {"volumeMounts": [{"name": "identity", "mountPath": "/identity"}]}
+    await lab.pod("p", sys.executable, "-c", API_CALL, container=container, volumes=volumes)
+    assert await lab.output("p") == f"{lab.namespace}\n"
+
+
+async def test_a_container_without_a_command_idles(lab):
+    """The image is ignored, so there is nothing to run: the pod is Running until it is deleted."""
+    body = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "pause"}]}}
+    await lab.client.create(PODS.path(lab.namespace), body)
+    await lab.phase("p", "Running")
+    await lab.delete("p")
+    await lab.until(PODS, "p", lambda item: item is None)
+
+
+async def test_termination_message(lab, isolated):
+    """What a container writes to its termination log is in its status."""
+    await lab.pod("p", "sh", "-c", "echo last words > /dev/termination-log")
+    pod = await lab.phase("p", "Succeeded")
+    assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"] == "last words\n"
+
+
+async def test_kubectl_describe_reads_well(lab):
+    """kubectl finds state, node and events of a pod."""
+    await lab.pod("p", "sh", "-c", "exit 1")
+    await lab.phase("p", "Failed")
+    await lab.event("p", "Started")
+    described = await lab.kubectl("describe", "pod", "p")
+    assert "Exit Code:    1" in described
+    assert "Successfully assigned" in described
+    assert json.loads(await lab.kubectl("get", "pod", "p", "-o", "json"))["status"]["phase"] == "Failed"
