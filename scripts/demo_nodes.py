@@ -87,8 +87,8 @@ class Hollow:
 
     def __enter__(self) -> Self:
         objects = [_node_object(node) for node in self._nodes]
-        file = self._folder / "nodes.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        file = self._folder / "simulated-nodes.yaml"
+        file.write_text(yaml.safe_dump_all(objects))
         self._show.run(f"kubectl apply -f {file}")
         for node in self._nodes:
             status = json.dumps({"status": _status()})
@@ -106,8 +106,8 @@ class Hollow:
     def _beat(self) -> None:
         while not self._end.is_set():
             leases = [_lease_object(node) for node in self._nodes]
-            file = self._folder / "leases.json"
-            file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": leases}))
+            file = self._folder / "leases.yaml"
+            file.write_text(yaml.safe_dump_all(leases))
             self._show.text(f"kubectl apply -f {file}")
             self._end.wait(HEARTBEAT)
 
