@@ -60,7 +60,9 @@ class Review:
     @property
     def name(self) -> str:
         """The object's name; `prefix-*` where the API server will make one up."""
-        metadata = (self.pod or self.old or {}).get("metadata") or {}
+        metadata = (self.pod or self.old or {}).get("metadata")
+        if not isinstance(metadata, dict):  # nobody has looked at the object yet
+            return ""
         prefix = metadata.get("generateName")
         return str(metadata.get("name") or (f"{prefix}*" if prefix else ""))
 

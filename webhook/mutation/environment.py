@@ -77,11 +77,17 @@ def users_part(value: str) -> str:
 
 
 def restored(new: Iterable[Json] | None, old: Iterable[Json] | None) -> list[Json]:
-    """The new list with our two variables exactly as the old one has them."""
-    wanted = [one for one in old or () if one.get("name") in NAMES]
-    keep = {one["name"] for one in wanted}
-    rest = [one for one in new or () if one.get("name") not in NAMES or one["name"] in keep]
-    return put(rest, wanted, key="name")
+    """The new list with our two variables exactly as the old one has them. Where they are not ours they are left."""
+    result, before = list(new or ()), list(old or ())
+    for name in NAMES:
+        has = [one for one in result if one.get("name") == name]
+        had = [one for one in before if one.get("name") == name]
+        if has == had or not any(_ours(one) or one == _VOID for one in [*has, *had]):
+            continue
+        place = next((index for index, one in enumerate(result) if one.get("name") == name), len(result))
+        others = [[one for one in part if one.get("name") != name] for part in (result[:place], result[place:])]
+        result = [*others[0], *had, *others[1]]
+    return result
 
 
 def _from_annotation(variable: str, annotation: str) -> Json:

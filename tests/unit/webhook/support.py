@@ -146,7 +146,7 @@ class Outcome:
     def env(self, name: str = "main") -> dict[str, Any]:
         """A container's environment: literal values as they are, references by their path."""
         return {
-            one["name"]: one["value"] if "value" in one else one["valueFrom"]["fieldRef"]["fieldPath"]
+            one["name"]: one["value"] if "value" in one else one["valueFrom"].get("fieldRef", {}).get("fieldPath")
             for one in self.container(name).get("env") or ()
         }
 
