@@ -10,8 +10,11 @@
  * version's business.
  *
  * Concurrency. Every field that changes is one naturally aligned 64-bit (or, where typed so, 32-bit) atomic.
- * There is no lock. A slot counts while `owner` is not zero and `ready` equals `owner`: taking and reaping a
+ * There is no lock on the counts. A slot counts while `owner` is not zero and `ready` equals `owner`: taking and reaping a
  * slot are each one compare-and-swap, so a process may be killed between any two instructions.
+ *
+ * Being alive. While its process lives, it holds an fcntl write lock on the first byte of its slot: that is how
+ * processes of other PID namespaces, which cannot see it, know.
  *
  * Reading a total (of GPU g): over all counting slots, used + overhead; pending is on top of it, and must be
  * read before used, since settling adds to used first and takes from pending afterwards.
@@ -96,13 +99,30 @@ struct vs_region_header {
     _Atomic uint32_t slots_high;  /* 64: slots at this index and above were never taken */
     uint32_t pad;                 /* 68 */
     _Atomic uint64_t reaped;      /* 72: slots of dead processes taken back */
-    uint64_t reserved[22];        /* 80..255 */
+    uint32_t share_offset;        /* 80 */
+    uint32_t share_stride;        /* 84 */
+    uint32_t share_count;         /* 88 */
+    uint32_t pad2;                /* 92 */
+    uint64_t reserved[20];        /* 96..255 */
 };
+
+/* Memory that a process of this container has handed out to other processes, in a table of `share_count` entries at
+ * `share_offset`: whoever opens it knows that it is charged already. An entry counts while its owner's slot does;
+ * it is free if `owner` is zero or has no slot any more. `key` is written last. */
+struct vs_region_share {
+    _Atomic uint64_t owner; /*  0: identity of the process that is charged */
+    _Atomic uint64_t key;   /*  8: hash of what identifies the memory on both sides */
+    _Atomic uint64_t size;  /* 16 */
+    uint64_t reserved;      /* 24 */
+};
+#define VS_REGION_SHARES 1024u
 
 #define VS_REGION_GPU_OFFSET 256u
 #define VS_REGION_HEADER_SIZE 4096u
 #define VS_REGION_SLOT_GPU_OFFSET ((uint32_t)offsetof(struct vs_region_slot, gpu))
-#define VS_REGION_FILE_SIZE (VS_REGION_HEADER_SIZE + (uint64_t)VS_REGION_SLOTS * sizeof(struct vs_region_slot))
+#define VS_REGION_SHARE_OFFSET (VS_REGION_HEADER_SIZE + VS_REGION_SLOTS * (uint32_t)sizeof(struct vs_region_slot))
+#define VS_REGION_FILE_SIZE                                                                                           \
+    (VS_REGION_SHARE_OFFSET + (uint64_t)VS_REGION_SHARES * sizeof(struct vs_region_share))
 
 _Static_assert(sizeof(struct vs_region_header) == 256, "the agent reads these offsets");
 _Static_assert(sizeof(struct vs_region_gpu) == 192, "the agent reads these offsets");

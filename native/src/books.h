@@ -1,0 +1,111 @@
+/* What this process holds, and how much device memory each thing takes. Pure: tables in, bytes out; the caller
+ * holds the lock, keeps the region and talks to the driver.
+ *
+ * The driver takes memory in pages of 2 MiB and packs small allocations into them. So a block is charged for the
+ * pages that it is the first to touch: whole pages are its own, the part pages at its ends are shared with its
+ * neighbours and counted once. Arrays have no address; all arrays of a GPU are taken to be packed together. */
+#ifndef VRAMSHARE_BOOKS_H
+#define VRAMSHARE_BOOKS_H
+
+#include "../include/region.h"
+#include "base.h"
+#include "map.h"
+
+enum vs_kind {
+    VS_LINEAR, /* cuMemAlloc and its like */
+    VS_MANAGED, /* charged in full from the start */
+    VS_IMPORTED, /* of another process, charged here */
+    VS_BORROWED, /* of another process of this container, charged there */
+    VS_PACKED,   /* an array */
+    VS_EXTERNAL, /* of another API */
+    VS_PROMISED, /* a loaded image whose globals the driver has yet to place: charged by the loader's hook */
+    VS_GRAPH,    /* an executable graph that allocates: its size is what a launch may take */
+};
+
+#define VS_POOLS 128
+#define VS_NO_POOL 0xffu
+
+struct vs_block {
+    uint64_t size;    /* as asked for */
+    uint64_t context; /* lives and dies with it; 0: with none. Of a borrowed block: who is charged */
+    unsigned gpu, kind;
+    unsigned opened; /* times that an imported or borrowed block was opened */
+};
+
+struct vs_pool {
+    uint64_t handle;   /* 0: free entry */
+    int gpu;           /* -1: host memory, not counted */
+    uint64_t reserved; /* what the driver held for it when last asked; this much is charged */
+};
+
+struct vs_books {
+    struct vs_map blocks;      /* device address -> block */
+    struct vs_map pages;       /* page number -> blocks that touch a part of it */
+    struct vs_map objects;     /* driver handle -> block */
+    struct vs_map handles;     /* physical memory: driver handle -> allocation, references */
+    struct vs_map allocations; /* allocation -> size, references and mappings, GPU and kind */
+    struct vs_map mappings;    /* device address -> size, allocation */
+    uint64_t next_allocation;
+    uint64_t packed[VS_REGION_GPUS];  /* bytes of arrays */
+    uint64_t managed[VS_REGION_GPUS]; /* charged, but perhaps not in the driver's per-process figure */
+    uint64_t graphs[VS_REGION_GPUS];  /* graph memory held by the driver when last asked; charged */
+    struct vs_pool pools[VS_POOLS];
+};
+
+/* Records a block at a device address; the bytes that it newly takes. `recorded` false: there was no memory to
+ * remember it, and it stays charged for good. Borrowed blocks take nothing. */
+uint64_t vs_books_add(struct vs_books *books, const struct vs_memory *memory, uint64_t address,
+                      const struct vs_block *block, bool *recorded);
+
+/* Forgets the block at an address. False: there is none. `freed`: the bytes that are no longer taken. */
+bool vs_books_take(struct vs_books *books, uint64_t address, struct vs_block *block, uint64_t *freed);
+
+/* The same for things named by a driver handle. */
+uint64_t vs_books_add_object(struct vs_books *books, const struct vs_memory *memory, uint64_t handle,
+                             const struct vs_block *block, bool *recorded);
+bool vs_books_take_object(struct vs_books *books, uint64_t handle, struct vs_block *block, uint64_t *freed);
+
+/* Reads a block of either table without changing anything. */
+bool vs_books_find(const struct vs_books *books, uint64_t address, struct vs_block *block);
+bool vs_books_find_object(const struct vs_books *books, uint64_t handle, struct vs_block *block);
+
+/* Forgets everything that dies with a context; adds what each GPU gets back to `freed`. */
+void vs_books_drop_context(struct vs_books *books, uint64_t context, uint64_t freed[VS_REGION_GPUS]);
+
+/* What a page-aligned packing of `size` more bytes of arrays would newly take. */
+uint64_t vs_books_packing(const struct vs_books *books, unsigned gpu, uint64_t size);
+
+/* Physical memory: made with one reference. False: not recorded, charged for good. */
+bool vs_books_physical(struct vs_books *books, const struct vs_memory *memory, uint64_t handle, uint64_t size,
+                       unsigned gpu, unsigned kind);
+
+/* One more handle or reference to the memory mapped at an address. */
+void vs_books_retain(struct vs_books *books, const struct vs_memory *memory, uint64_t handle, uint64_t address);
+
+/* Memory of another process has no known size until it is mapped: whether a handle is of that sort and where; and
+ * saying its size, once (false: it is known). */
+bool vs_books_is_unsized(const struct vs_books *books, uint64_t handle, unsigned *gpu);
+bool vs_books_size(struct vs_books *books, uint64_t handle, uint64_t size, unsigned kind);
+
+/* The size and GPU behind a handle. False: not known. */
+bool vs_books_physical_size(const struct vs_books *books, uint64_t handle, uint64_t *size, unsigned *gpu);
+
+/* One more reference, if the handle is known: the driver may answer an import with a handle that is there. */
+bool vs_books_physical_again(struct vs_books *books, uint64_t handle);
+
+/* Maps a handle, known or not. */
+void vs_books_map(struct vs_books *books, const struct vs_memory *memory, uint64_t address, uint64_t size,
+                  uint64_t handle);
+
+/* One reference, or all mappings of a range, less. Adds what each GPU gets back to `freed`: memory is given back
+ * when neither handle nor mapping leads to it. */
+void vs_books_unref(struct vs_books *books, uint64_t handle, uint64_t freed[VS_REGION_GPUS]);
+void vs_books_unmap(struct vs_books *books, uint64_t address, uint64_t size, uint64_t freed[VS_REGION_GPUS]);
+
+/* The entry of a pool; VS_NO_POOL: not known. */
+unsigned vs_books_pool(const struct vs_books *books, uint64_t handle);
+
+/* Adds a pool. VS_NO_POOL: no room. */
+unsigned vs_books_add_pool(struct vs_books *books, uint64_t handle, int gpu);
+
+#endif
