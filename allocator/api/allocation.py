@@ -1,7 +1,8 @@
 """What a pod was given: slices of GPUs, and the annotations by which they reach its containers.
 
 An allocation line, `GPU-<uuid> memory=<bytes> cores=<percent>`, is what the interposer reads. `cores=0` means
-no cap. Tokens that a reader does not know are passed over.
+no cap. `tenant=<allocation id>/<container>` names its windows in the GPU's timetable. Tokens that a reader does not
+know are passed over.
 """
 
 import re
@@ -97,9 +98,14 @@ class Allocation:
         return result
 
 
-def allocation_text(slices: tuple[Slice, ...]) -> str:
+def tenant_name(allocation_id: str, container: str) -> str:
+    """What a GPU's timetable calls a container."""
+    return f"{allocation_id}/{container}"
+
+
+def allocation_text(slices: tuple[Slice, ...], *, tenant: str) -> str:
     """A container's allocation file: a line per GPU."""
-    return "".join(f"{one.line()}\n" for one in slices)
+    return "".join(f"{one.line()} tenant={tenant}\n" for one in slices)
 
 
 def parse_allocation_text(text: str) -> tuple[Slice, ...]:
@@ -130,7 +136,9 @@ def result_annotations(allocation: Allocation, *, inventory: Inventory, preloads
         names.DEVICES: ",".join(allocation.uuids()),
     }
     for container, slices in allocation.containers.items():
-        result[names.allocation_annotation(container)] = allocation_text(slices)
+        result[names.allocation_annotation(container)] = allocation_text(
+            slices, tenant=tenant_name(allocation.id, container)
+        )
         result[names.visible_devices_annotation(container)] = inventory.visible_devices(
             tuple(one.uuid for one in slices)
         )

@@ -5,13 +5,13 @@ of a control plane works on raw objects anyway.
 """
 
 import dataclasses
-import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import orjson
 
 _PATCH_TYPES = {
     "json": "application/json-patch+json",
@@ -20,6 +20,8 @@ _PATCH_TYPES = {
 }
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 _WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
+_CONNECTIONS = 64
+"""Watches hold one each; requests beyond that wait for a free one."""
 _MAX_EVENT = 8 * 1024 * 1024
 
 
@@ -83,7 +85,7 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=0, limit_per_host=_CONNECTIONS)
         self._session = aiohttp.ClientSession(
             self._url, connector=connector, headers=self._headers, timeout=_TIMEOUT, read_bufsize=2**18
         )
@@ -110,13 +112,13 @@ class Client:
             ApiError: the server refused.
             aiohttp.ClientError, TimeoutError: the server could not be asked.
         """
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else orjson.dumps(body)
         headers = {"Content-Type": content_type}
         async with self._open.request(method, path, data=data, params=params, headers=headers) as response:
             raw = await response.read()
         if response.status >= 400:
             raise _error(response.status, raw)
-        answer: dict[str, Any] = json.loads(raw)
+        answer: dict[str, Any] = orjson.loads(raw)
         return answer
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class Client:
             async for piece in response.content.iter_any():
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
-                    yield json.loads(line)
+                    yield orjson.loads(line)
                 if len(rest) > _MAX_EVENT:
                     raise ApiError(code=500, reason="TooLarge", message="a watch event exceeds 8 MiB")
 
@@ -162,7 +164,7 @@ class Client:
 
 def _error(code: int, raw: bytes) -> ApiError:
     try:
-        status = json.loads(raw)
+        status = orjson.loads(raw)
     except ValueError:
         status = {}
     message = status.get("message") or raw.decode(errors="replace")

@@ -42,6 +42,17 @@ def test_a_killed_process_holds_nothing(machine: Machine):
     second.finish()
 
 
+def test_a_killed_process_is_not_shown(machine: Machine):
+    """Free memory as shown to a new process does not miss what a dead one held."""
+    first = machine.start(machine.command("take", "alloc", CHUNK, 400 * MIB), memory="512Mi")
+    assert first.report().startswith("took")
+    first.kill()
+    second = machine.start(machine.command("take", "alloc", CHUNK, 2 * MIB), memory="512Mi")
+    shown = numbers(second.report())
+    second.finish()
+    assert shown["free"] == SLICE - CONTEXT - CHUNK
+
+
 def test_kills_at_random_moments_lose_nothing(machine: Machine):
     """A thousand processes die anywhere while taking and freeing; no hang, no lost byte."""
     whole = SLICE - CONTEXT

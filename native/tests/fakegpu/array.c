@@ -1,5 +1,5 @@
-/* Arrays and mipmapped arrays: rows are padded to 512 bytes, the whole to chunks.
- * Sparse and deferred arrays take no memory of their own. */
+/* Arrays and mipmapped arrays: rows are padded to 512 bytes, the whole comes from the
+ * same heap as cuMemAlloc's memory. Sparse and deferred arrays take none. */
 #define _GNU_SOURCE
 #include "driver.h"
 
@@ -21,7 +21,7 @@ struct fake_array {
     struct array3d_description about;
     struct fake_context *context;
     int device;
-    uint64_t charged;
+    CUdeviceptr memory;        /* 0: none of its own */
     bool level;                /* belongs to a mipmapped array */
     struct fake_array *levels[MOST_LEVELS];
 };
@@ -61,14 +61,15 @@ static CUresult make(const struct array3d_description *about, uint64_t bytes,
     CUresult result = driver_enter_context(&context);
     if (result != CUDA_SUCCESS)
         return result;
-    uint64_t charged = about->flags & (SPARSE | DEFERRED) ? 0 : rounded(bytes, CHUNK);
-    if (bytes == UINT64_MAX || !device_take(context->device, charged))
-        return driver_leave(CUDA_ERROR_OUT_OF_MEMORY);
     struct fake_array *array = calloc(1, sizeof *array);
-    *array = (struct fake_array){.about = *about, .context = context, .device = context->device,
-                                 .charged = charged};
-    *out = array;
-    return driver_leave(CUDA_SUCCESS);
+    *array = (struct fake_array){.about = *about, .context = context, .device = context->device};
+    if (!(about->flags & (SPARSE | DEFERRED)))
+        result = heap_take(context, bytes, &array->memory);
+    if (result == CUDA_SUCCESS)
+        *out = array;
+    else
+        free(array);
+    return driver_leave(result);
 }
 
 API CUresult cuArray3DCreate_v2(CUarray *out, const struct array3d_description *about)
@@ -90,7 +91,9 @@ API CUresult cuArrayDestroy(CUarray array)
     CUresult result = array && !array->level ? driver_enter() : CUDA_ERROR_INVALID_HANDLE;
     if (result != CUDA_SUCCESS)
         return result;
-    device_give(array->device, array->charged);
+    struct fake_range *range = array->memory ? range_at(array->memory) : NULL;
+    if (range)
+        range_end(range);
     free(array);
     return driver_leave(CUDA_SUCCESS);
 }

@@ -10,7 +10,7 @@ struct resource {
     int type;
     unsigned char padding[92];
     unsigned multiprocessors, smallest, alignment, flags;
-    unsigned char rest[32];
+    unsigned char rest[24];
     struct resource *next;
 };
 enum { MULTIPROCESSORS = 1 };

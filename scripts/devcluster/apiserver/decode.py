@@ -40,8 +40,8 @@ _ZERO_IS_ABSENT = {
     "Taint": {"value"},
     "Toleration": {"key", "operator", "value", "effect"},
 }  # fmt: skip
-# Required in Go but null when empty: the encoder writes them all the same.
-_KEPT_NULL = {("PodCondition", "lastProbeTime"), ("ContainerState", "running")}
+# Times that Go writes even when they are not set.
+_ALWAYS = {"PodCondition": ("lastProbeTime", "lastTransitionTime")}
 
 
 class Decoder:
@@ -87,13 +87,13 @@ class Decoder:
                 self.unknown.append(f"{path}.{key}" if path else key)
                 continue
             if item is None:
-                if (short, key) in _KEPT_NULL:
-                    decoded[key] = None
                 continue
             result = self.decode(kind, item, f"{path}.{key}" if path else key)
             if not result and (key in absent or _empty(kind, result)) and key not in declared.required:
                 continue
             decoded[key] = result
+        for key in _ALWAYS.get(short, ()):
+            decoded.setdefault(key, None)
         return decoded
 
 

@@ -17,7 +17,7 @@ from devcluster.scheduler.cache import Cache
 from devcluster.scheduler.predicates import Refusal, explain
 
 NAME = "default-scheduler"
-_CONCURRENCY = 64
+_CONCURRENCY = 16
 _RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 
 def context(**changes: Any) -> Context:
+    """The resolver's surroundings."""
     pod = {
         "metadata": {"name": "p", "namespace": "n", "uid": "u", "annotations": {"a.io/b": "yes"}, "labels": {"l": "1"}},
         "spec": {"nodeName": "node-1", "containers": [{"name": "c", "resources": {"limits": {"cpu": "1500m"}}}]},
@@ -26,6 +27,7 @@ def context(**changes: Any) -> Context:
 
 
 def env(*entries: dict[str, Any], **rest: Any) -> dict[str, str]:
+    """The environment of a container with these entries."""
     return resolve_env({"name": "c", "env": list(entries), **rest}, context())
 
 

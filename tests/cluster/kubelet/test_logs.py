@@ -11,6 +11,7 @@ ENDED = Ended(1, "Error", 1, 2)
 
 
 def written(*pieces: bytes, now: float = 5) -> list[bytes]:
+    """The log entries of an output that arrives in pieces."""
     writer = LineWriter("stdout")
     log = b"".join(writer.feed(piece, now) for piece in pieces) + writer.finish(now)
     return log.split(b"\n")[:-1]

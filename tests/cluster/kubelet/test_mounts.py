@@ -15,6 +15,7 @@ VOLUMES = [Volume(name="v", path="/node/v", kind="empty"), Volume(name="w", path
 
 
 def pod(*volumes: dict[str, Any]) -> dict[str, Any]:
+    """A pod with these volumes."""
     return {
         "metadata": {"uid": "u", "name": "p", "namespace": "n"},
         "spec": {"containers": [], "volumes": list(volumes)},
@@ -22,10 +23,12 @@ def pod(*volumes: dict[str, Any]) -> dict[str, Any]:
 
 
 def mounts(*entries: dict[str, Any]) -> list[Bind]:
+    """The binds of these volumeMounts."""
     return plan_mounts({"name": "c", "volumeMounts": list(entries)}, VOLUMES, {"HOSTNAME": "h"})
 
 
 def set_up_host_path(tmp_path: Path, path: str, kind: str) -> None:
+    """Set a hostPath volume up on a node of its own."""
     host = HostFolder(str(tmp_path))
     host.make()
     item = pod({"name": "v", "hostPath": {"path": path, "type": kind}})

@@ -8,6 +8,7 @@ SPECS = {"nvidia.com/gpu=GPU-a": "GPU-a", "nvidia.com/gpu=1": "1"}
 
 
 def shown(value: str | None, mode: str = "env") -> tuple[Gpu, ...] | None:
+    """What a container with this variable sees."""
     env = {} if value is None else {"NVIDIA_VISIBLE_DEVICES": value}
     return visible(NodeGpus(kind=FAKE, gpus=(A, B), mode=mode), env, SPECS)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 
 def files(volume: dict[str, Any]) -> dict[str, File]:
+    """The files of a volume."""
     pod = {
         "metadata": {"name": "p", "namespace": "n", "annotations": {"a": "1", "b": 'x"\n'}},
         "spec": {"containers": []},

@@ -9,10 +9,12 @@ UP, WAIT = Running(1), Waiting("ContainerCreating")
 
 
 def main(state: State, last: Ended | None = None) -> Record:
+    """A main container in this state."""
     return Record("m", "i", "main", state, last)
 
 
 def init(state: State) -> Record:
+    """An init container in this state."""
     return Record("i", "i", "init", state)
 
 
@@ -39,6 +41,7 @@ def test_phase(records: list[Record], policy: str, phase: str) -> None:
 
 
 def conditions(record: Record, before: dict[str, object], now: float = 99) -> dict[str, dict[str, str]]:
+    """The conditions of a pod with this container, by type."""
     status = pod_status([record], phase="Running", place=Place("h", "p", 0), before=before, now=now)
     return {condition["type"]: condition for condition in status["conditions"]}
 

@@ -21,12 +21,14 @@ GATE = {"schedulingGates": [{"name": "vramshare.io/capacity"}]}
 
 
 def workload(kind, name, **spec):
+    """A workload of idle pods."""
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "pause"}]}}
     selector = {"matchLabels": {"app": name}}
     return {"kind": kind, "metadata": {"name": name}, "spec": {"selector": selector, "template": template, **spec}}
 
 
 def condition(pod, kind):
+    """A condition by its type; empty if it is not there."""
     return next((each for each in (pod or {}).get("status", {}).get("conditions", []) if each["type"] == kind), {})
 
 
@@ -106,6 +108,7 @@ async def test_a_deployment_rolls_out_and_takes_everything_with_it(lab):
 
 
 def names(listed):
+    """The names in a list."""
     return {item["metadata"]["name"] for item in listed["items"]}
 
 

@@ -14,6 +14,7 @@ STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.01; done"
 
 
 def started(pod):
+    """Whether a container of the pod runs."""
     return pod and any("running" in each["state"] for each in pod["status"].get("containerStatuses", []))
 
 
@@ -168,6 +169,7 @@ async def test_a_forced_deletion_ends_the_processes(lab):
 
 
 def processes(word):
+    """PIDs of the processes that have this word on their command line."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -180,6 +182,7 @@ def processes(word):
 
 
 def state(pid):
+    """A process' state letter; Z also if it is gone."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -15,22 +15,26 @@ HELPLESS = "Preemption is not helpful for scheduling"
 
 
 def node(name: str = "a", **parts: Any) -> dict[str, Any]:
+    """A node of 2 CPUs, 4 GiB and 3 pods."""
     allocatable = {"cpu": "2", "memory": "4Gi", "pods": "3", **parts.pop("allocatable", {})}
     labels = parts.pop("labels", {})
     return {"metadata": {"name": name, "labels": labels}, "spec": parts, "status": {"allocatable": allocatable}}
 
 
 def pod(uid: str = "u", *, cpu: str = "1", **spec: Any) -> dict[str, Any]:
+    """A pod that asks for CPU."""
     container = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
     return {"metadata": {"name": uid, "uid": uid, "namespace": "n"}, "spec": {"containers": [container], **spec}}
 
 
 def affine(*terms: dict[str, Any]) -> dict[str, Any]:
+    """A spec with required node affinity."""
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": list(terms)}}
     return {"affinity": {"nodeAffinity": required}}
 
 
 def reason(pod_: dict[str, Any], node_: dict[str, Any]) -> tuple[str, ...]:
+    """Why the pod cannot run on the node; empty if it can."""
     state = NodeState(node_, amounts(node_["status"]["allocatable"]))
     found = refuse(pod_, pod_requests(pod_["spec"]), state)
     return found.reasons if found else ()

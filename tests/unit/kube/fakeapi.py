@@ -140,7 +140,7 @@ class FakeApi:
 
     def hold_watches(self) -> None:
         """Keep events back until `release_watches`."""
-        self.held = asyncio.Event()
+        self.held = self.held or asyncio.Event()
 
     def release_watches(self) -> None:
         """Let held events through."""
