@@ -108,7 +108,7 @@ def test_a_raised_limit_works_for_a_running_program(machine: Machine, container:
     """A program that was refused gets memory after the file was replaced."""
     container.limit(line(UUID, 100 * MIB))
     running = machine.start(
-        container.wrap(["python3", "-c", RETRY]),
+        container.wrap(["python3", "-c", RETRY, "0"]),
         LD_PRELOAD=str(machine.native.interposer),
     )
     assert running.report() == f"{OUT_OF_MEMORY}"
@@ -119,24 +119,29 @@ def test_a_raised_limit_works_for_a_running_program(machine: Machine, container:
 def test_a_lowered_limit_refuses_what_is_new(machine: Machine, container: Container):
     """Lowering below use takes nothing away, but gives nothing more."""
     container.limit(line(UUID, 400 * MIB))
-    running = machine.start(container.wrap(["python3", "-c", RETRY]), LD_PRELOAD=str(machine.native.interposer))
+    running = machine.start(
+        container.wrap(["python3", "-c", RETRY, str(OUT_OF_MEMORY)]), LD_PRELOAD=str(machine.native.interposer)
+    )
     assert running.report() == "0"
     container.limit(line(UUID, 200 * MIB))
     assert running.finish() == f"{OUT_OF_MEMORY}"
 
 
 RETRY = """
-import ctypes as c
+import ctypes as c, sys
 cu = c.CDLL("libcuda.so.1")
 device, context, memory = c.c_int(), c.c_void_p(), c.c_uint64()
 assert cu.cuInit(0) == 0 and cu.cuDeviceGet(c.byref(device), 0) == 0
-while cu.cuDevicePrimaryCtxRetain(c.byref(context), device) or cu.cuCtxSetCurrent(context):
-    pass
+assert cu.cuDevicePrimaryCtxRetain(c.byref(context), device) == 0 and cu.cuCtxSetCurrent(context) == 0
 def alloc():
     return cu.cuMemAlloc_v2(c.byref(memory), c.c_size_t(150 << 20))
+wanted = int(sys.argv[1])
 print(alloc(), flush=True)
 input()
-print(alloc())
+# A changed file is noticed within a fraction of a second, sooner where it helps.
+while (code := alloc()) != wanted:
+    cu.cuMemFree_v2(memory)
+print(code)
 """
 
 
