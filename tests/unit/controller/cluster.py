@@ -72,7 +72,8 @@ class Cluster:
     def check(self) -> None:
         """Invariant 1, on what the API server has."""
         for node, inventory in self.inventories.items():
-            assert overbooked(self.ledger(node), inventory) == []
+            problems = overbooked(self.ledger(node), inventory)
+            assert not problems, "; ".join(problems)
 
     def run_pod(self, granted: Granted, *, name: str = "", phase: str = "Running", uid: str = "") -> dict:
         """The pod of a grant, persisted."""
