@@ -54,7 +54,7 @@ def test_broken_old_pods_go_first() -> None:
 def test_a_rolling_update_ends_and_keeps_its_promises(
     replicas: int, surge: int, unavailable: int, ready: list[bool]
 ) -> None:
-    """Whatever order pods become ready in, the total stays within the surge, availability above its floor, to the end."""
+    """In whatever order pods get ready: the total stays within the surge, availability above its floor."""
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
     surge, unavailable = bounds(strategy, replicas)
     new, old = Fleet("new", 0, 0, 0), Fleet("old", replicas, replicas, replicas)
@@ -74,7 +74,7 @@ def test_hash_depends_on_the_template_alone() -> None:
 
 
 def test_status_counts_old_and_new() -> None:
-    """updatedReplicas counts the present template, everything else all of them."""
+    """The number of updated replicas counts the present template, everything else all of them."""
 
     def replica_set(label: str, count: int) -> dict[str, Any]:
         status = {"replicas": count, "readyReplicas": count, "availableReplicas": count}

@@ -31,14 +31,14 @@ def test_long_lines_are_cut_into_pieces() -> None:
 
 
 def test_tail_and_timestamps() -> None:
-    """tailLines counts from the end; timestamps prefix each line."""
+    """A tail counts from the end; timestamps prefix each line."""
     log = written(b"a\nb\nc\n")
     assert select(log, LogOptions(tail=2)) == b"b\nc\n"
     assert select(log, LogOptions(tail=1, timestamps=True)) == b"1970-01-01T00:00:05.000000000Z c\n"
 
 
 def test_since_leaves_older_entries_out() -> None:
-    """sinceSeconds is counted back from now."""
+    """Seconds are counted back from now."""
     log = [*written(b"old\n", now=5), *written(b"new\n", now=50)]
     assert select(log, LogOptions.parse({"sinceSeconds": "20"}, now=60)) == b"new\n"
 

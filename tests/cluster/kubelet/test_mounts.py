@@ -56,7 +56,7 @@ def test_parents_are_mounted_before_children() -> None:
 
 
 def test_sub_paths_lie_inside_the_volume() -> None:
-    """subPath and subPathExpr choose a folder of the volume."""
+    """A subPath or subPathExpr chooses a folder of the volume."""
     found = mounts(
         {"name": "v", "mountPath": "/a", "subPath": "x/y"},
         {"name": "v", "mountPath": "/b", "subPathExpr": "$(HOSTNAME)"},

@@ -118,13 +118,16 @@ async def _namespace(client: Client) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Cluster, Client]]:
-    """A cluster with two nodes of different size, for the tests of one module."""
+    """A cluster with two nodes of different size, for the tests of one module.
+
+    DEVCLUSTER_ISOLATION chooses a kind of isolation other than the strongest that works.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     nodes = [
         NodeSpec(name="one", capacity={"cpu": "4", "memory": "8Gi"}, labels={"size": "small"}),
         NodeSpec(name="two", capacity={"cpu": "8", "memory": "8Gi"}, labels={"size": "big"}),
     ]
-    async with Cluster(dir=folder, nodes=nodes) as cluster:
+    async with Cluster(dir=folder, nodes=nodes, isolation=os.environ.get("DEVCLUSTER_ISOLATION", "")) as cluster:
         ca = (folder / "pki" / "ca.crt").read_text()
         async with Client(url=cluster.url, ca_pem=ca, token=cluster.token, agent="test") as client:
             yield cluster, client

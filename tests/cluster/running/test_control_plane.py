@@ -91,7 +91,7 @@ async def test_higher_priority_goes_first(lab):
 
 
 async def test_a_deployment_rolls_out_and_takes_everything_with_it(lab):
-    """kubectl sees a rollout, an update replaces the pods, a deletion leaves nothing."""
+    """A rollout can be followed, an update replaces the pods, a deletion leaves nothing."""
     body = workload("Deployment", "web", replicas=3)
     await lab.client.create(DEPLOYMENTS.path(lab.namespace), body)
     assert "successfully rolled out" in await lab.kubectl("rollout", "status", "deployment/web", "--timeout=20s")
@@ -152,7 +152,7 @@ async def test_a_daemon_set_covers_the_nodes_that_it_wants(lab):
 
 
 async def test_a_job_completes(lab):
-    """kubectl can wait for it."""
+    """Its end can be waited for."""
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "host", "command": ["true"]}]}}
     body = {"metadata": {"name": "j"}, "spec": {"completions": 2, "parallelism": 2, "template": template}}
     await lab.client.create(JOBS.path(lab.namespace), body)
@@ -183,7 +183,7 @@ async def test_a_deleted_namespace_is_emptied(lab):
 
 
 async def test_a_cordoned_node_gets_no_pods(lab):
-    """kubectl cordon works on the scheduler, uncordon undoes it."""
+    """Cordoning works on the scheduler, uncordoning undoes it."""
     selector = {"size": "big"}
     await lab.kubectl("cordon", "two")
     await lab.pod("p", "true", nodeSelector=selector)

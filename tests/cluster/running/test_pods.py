@@ -18,6 +18,18 @@ def started(pod):
     return pod and any("running" in each["state"] for each in pod["status"].get("containerStatuses", []))
 
 
+def put(lab, path, content):
+    """Write a file on the host of node ``one``."""
+    place = pathlib.Path(lab.cluster.host("one").host_path(path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+
+
+def exists(path):
+    """Whether this machine has the file."""
+    return pathlib.Path(path).exists()
+
+
 async def test_a_pod_runs_to_its_end(lab):
     """Output, exit code and phase arrive."""
     await lab.pod("p", "sh", "-c", "echo out; echo err >&2; exit 3")
@@ -28,7 +40,7 @@ async def test_a_pod_runs_to_its_end(lab):
 
 
 async def test_env_from_annotations_and_addresses(lab):
-    """fieldRef env is resolved when the container starts, the pod's address included."""
+    """Env by fieldRef is resolved when the container starts, the pod's address included."""
     fields = {"A": "metadata.annotations['vramshare.io/x']", "N": "spec.nodeName", "P": "status.podIP"}
     env = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
     container = {"env": [*env, {"name": "E", "value": "$(A)!"}]}
@@ -46,7 +58,7 @@ async def test_a_container_sees_its_own_processes_and_files(lab, isolated):
     marker = pathlib.Path("/tmp") / f"devcluster-{lab.namespace}"
     await lab.pod("p", "sh", "-c", f"echo $$$$; hostname; touch {marker} && ls {marker}")
     assert (await lab.output("p")).split() == ["1", "p", str(marker)]
-    assert not marker.exists()
+    assert not exists(marker)
 
 
 async def test_a_downward_volume_follows_the_annotations(lab, isolated):
@@ -54,7 +66,7 @@ async def test_a_downward_volume_follows_the_annotations(lab, isolated):
     items = [{"path": "allocation", "fieldRef": {"fieldPath": "metadata.annotations['a']"}}]
     volumes = [{"name": "v", "downwardAPI": {"items": items}}]
     container = {"volumeMounts": [{"name": "v", "mountPath": "/etc/vramshare", "readOnly": True}]}
-    watch = "cat /etc/vramshare/allocation; echo; while grep -q old /etc/vramshare/allocation; do :; done; cat /etc/vramshare/allocation"
+    watch = "cd /etc/vramshare; cat allocation; echo; while grep -q old allocation; do :; done; cat allocation"
     await lab.pod("p", "sh", "-c", watch, container=container, volumes=volumes, metadata={"annotations": {"a": "old"}})
     await lab.until(PODS, "p", started)
     await lab.client.patch(PODS.path(lab.namespace, "p"), {"metadata": {"annotations": {"a": "new"}}})
@@ -63,11 +75,8 @@ async def test_a_downward_volume_follows_the_annotations(lab, isolated):
 
 async def test_a_preload_file_reaches_a_scrubbed_environment(lab, isolated, tiny_library):
     """A hostPath File mounted at /etc/ld.so.preload loads its library under ``env -i`` too."""
-    pod_host = lab.cluster.host("one")
-    folder = pathlib.Path(pod_host.host_path("/var/lib/vramshare"))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "libtiny.so").write_bytes(tiny_library.read_bytes())
-    (folder / "ld.so.preload").write_text("/opt/vramshare/libtiny.so\n")
+    put(lab, "/var/lib/vramshare/libtiny.so", tiny_library.read_bytes())
+    put(lab, "/var/lib/vramshare/ld.so.preload", b"/opt/vramshare/libtiny.so\n")
     volumes = [
         {"name": "lib", "hostPath": {"path": "/var/lib/vramshare", "type": "Directory"}},
         {"name": "pre", "hostPath": {"path": "/var/lib/vramshare/ld.so.preload", "type": "File"}},
@@ -81,7 +90,7 @@ async def test_a_preload_file_reaches_a_scrubbed_environment(lab, isolated, tiny
         "p", "env", "-i", "/bin/true", container={"volumeMounts": mounts}, volumes=volumes, nodeSelector=selector
     )
     assert "tiny library loaded" in await lab.output("p")
-    assert not pathlib.Path("/opt/vramshare").exists() or not pathlib.Path("/opt/vramshare/libtiny.so").exists()
+    assert not exists("/opt/vramshare/libtiny.so")
 
 
 async def test_a_missing_host_file_keeps_the_container_from_starting(lab):
@@ -95,7 +104,7 @@ async def test_a_missing_host_file_keeps_the_container_from_starting(lab):
     )
     waiting = (await lab.phase("p", "Pending"))["status"]["containerStatuses"][0]["state"]["waiting"]
     assert waiting["reason"] == "ContainerCreating"
-    pathlib.Path(lab.cluster.host("one").host_path("/opt/late")).write_text("now")
+    put(lab, "/opt/late", b"now")
     await lab.phase("p", "Succeeded")
 
 
@@ -109,8 +118,7 @@ async def test_a_memory_volume_is_bounded(lab, isolated):
     pod = await lab.pod("p", "sh", "-c", script, container=container, volumes=volumes)
     running = await lab.until(PODS, "p", started)
     host = lab.cluster.host(running["spec"]["nodeName"])
-    folder = pathlib.Path(host.volume(pod["metadata"]["uid"], "empty-dir", "run"))
-    assert (folder / "c").is_dir()
+    assert exists(host.volume(pod["metadata"]["uid"], "empty-dir", "run") + "/c")
     assert await first_line(lab, "p", "1048576")
     await lab.delete("p", {"gracePeriodSeconds": 0})
     await lab.until(PODS, "p", lambda item: item is None)
@@ -165,7 +173,7 @@ async def test_a_forced_deletion_ends_the_processes(lab):
     await lab.until(PODS, "p", lambda item: item is None)
     await lab.pod("after", "true")
     await lab.phase("after", "Succeeded")
-    assert not [pid for pid in found if pathlib.Path(f"/proc/{pid}").exists() and "Z" not in state(pid)]
+    assert all(state(pid) == "Z" for pid in found)
 
 
 def processes(word):
@@ -299,7 +307,7 @@ async def test_termination_message(lab, isolated):
 
 
 async def test_kubectl_describe_reads_well(lab):
-    """kubectl finds state, node and events of a pod."""
+    """People find state, node and events of a pod."""
     await lab.pod("p", "sh", "-c", "exit 1")
     await lab.phase("p", "Failed")
     await lab.event("p", "Started")

@@ -32,12 +32,12 @@ def _checked(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces named by ``flags`` for new ones; a PID namespace only counts for children."""
+    """Take new namespaces of the kinds in ``flags``; one of PIDs only counts for children."""
     _checked(_libc.unshare(flags), f"unshare({flags:#x})")
 
 
 def mount(source: str, target: str, *, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Mount ``source`` at ``target``; the words are those of mount(2)."""
+    """Mount ``source`` at ``target``; flags and data are the kernel's."""
     arguments = [os.fsencode(text) or None for text in (source, target, kind)]
     result = _libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(data) or None)
     _checked(result, f"mount {source or kind} on {target}")
