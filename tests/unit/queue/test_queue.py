@@ -79,7 +79,7 @@ def test_patch_makes_a_waiting_pod_a_granted_one():
     done = jsonpatch.apply_patch(copy.deepcopy(pod), admission_patch(pod, allocation=ALLOCATION, inventory=INVENTORY))
     annotations = done["metadata"]["annotations"]
     assert annotations[names.STATUS] == names.STATUS_ALLOCATED
-    assert annotations[names.allocation_annotation("w")] == f"GPU-1 memory={10 * 1024**2} cores=5\n"
+    assert annotations[names.allocation_annotation("w")] == f"GPU-1 memory={10 * 1024**2} cores=5 tenant=a/w\n"
     assert annotations[names.preload_annotation("w")] == "/opt/vramshare/lib.so:/lib/other.so"
     assert annotations["mine"] == "kept"
     assert names.REASON not in annotations
