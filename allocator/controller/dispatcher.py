@@ -1,8 +1,9 @@
 """Serves the queue: pods behind our gate get their grants in order, in one patch each. The leader's duty."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -30,6 +31,21 @@ _PATCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
+class _Read:
+    """What a waiting pod asks, as read from one version of it.
+
+    Attributes:
+        pod: that version.
+        asked: the request; or what is wrong with it, in a sentence for its user.
+        key: equal for pods that fit or fail alike.
+    """
+
+    pod: Mapping[str, Any]
+    asked: GrantRequest | str
+    key: object = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Told:
     """What a waiting pod was last told, and when on our clock."""
 
@@ -45,6 +61,7 @@ class Dispatcher:
         self._recorder = recorder
         self._leading = leading
         self._told: dict[str, _Told] = {}
+        self._read: dict[str, _Read] = {}
         self._done: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -74,28 +91,28 @@ class Dispatcher:
         uids = {one.uid for one in waiting}
         self._done &= uids
         self._told = {uid: told for uid, told in self._told.items() if uid in uids}
+        self._read = {uid: read for uid, read in self._read.items() if uid in uids}
         refused: dict[object, str] = {}
         for one in waiting:
             if not (self._leading() and self._engine.world.fresh):
                 return
             if one.uid not in self._done and not one.foreign_gates:
                 await self._try(one, refused)
+                await self._engine.clock.sleep(0)
 
     async def _try(self, one: Waiting, refused: dict[object, str]) -> None:
         """Grant one pod, or tell it why not. Equal pods after a refused one need no second look."""
-        asked = _asked(one)
-        if isinstance(asked, str):
-            await self._tell(one, asked)
+        read = self._understood(one)
+        if isinstance(read.asked, str):
+            await self._tell(one, read.asked)
             return
-        demand = self._engine.demand(asked)
-        key = (demand.shape, demand.policy)
-        if key in refused:
-            await self._tell(one, refused[key])
+        if read.key in refused:
+            await self._tell(one, refused[read.key])
             return
         try:
-            granted = await self._grant(one, asked)
+            granted = await self._grant(one, read.asked)
         except NoCapacityError as reason:
-            refused[key] = str(reason)
+            refused[read.key] = str(reason)
             await self._tell(one, str(reason))
         except RequestError as reason:
             await self._tell(one, str(reason))
@@ -104,6 +121,19 @@ class Dispatcher:
             _log.warning("queued pod not granted", pod=one.name, namespace=one.namespace, reason=str(reason))
         else:
             await self._admit(one, granted)
+
+    def _understood(self, one: Waiting) -> _Read:
+        """What a pod asks; read once per version of it, for a queue may be long and rounds many."""
+        found = self._read.get(one.uid)
+        if found is None or found.pod is not one.pod:
+            asked = _asked(one)
+            if isinstance(asked, str):
+                found = _Read(pod=one.pod, asked=asked)
+            else:
+                demand = self._engine.demand(asked)
+                found = _Read(pod=one.pod, asked=asked, key=(demand.shape, demand.policy))
+            self._read[one.uid] = found
+        return found
 
     async def _grant(self, one: Waiting, asked: GrantRequest) -> Granted:
         """The grant that this pod already has, from a leader that stopped half-way, or a new one."""
