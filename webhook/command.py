@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from allocator.controller import Allocator, AllocatorSettings
 from webhook.app import create_app
 from webhook.certificates import CertificateError, Identity
 from webhook.metrics import Metrics, metrics_app
-from webhook.server import serving
+from webhook.server import Addresses, serving
 from webhook.settings import AdmissionSettings, MutationSettings, ServerSettings, TlsSettings, WebhookSettings
 
 _log: Final = structlog.get_logger(__name__)
@@ -151,11 +151,21 @@ def service_account(token: Path) -> str | None:
 
 
 async def serve(
-    settings: WebhookSettings, allocator_settings: AllocatorSettings, stop: asyncio.Event | None = None
+    settings: WebhookSettings,
+    allocator_settings: AllocatorSettings,
+    stop: asyncio.Event | None = None,
+    *,
+    listening: Callable[[Addresses], None] = lambda _: None,
 ) -> None:
     """Serve until `stop` is set, or a signal comes.
 
     The sockets open first: until the allocator has seen the cluster, `/readyz` says no and GPU pods are refused.
+
+    Args:
+        settings: the webhook's.
+        allocator_settings: the allocator's.
+        stop: ends it; None: SIGTERM or SIGINT do.
+        listening: told where, once the sockets are open.
     """
     stop = stop or _on_signals()
     if settings.admission.own_users is None:
@@ -170,8 +180,9 @@ async def serve(
     app = create_app(settings, allocator, metrics=metrics)
     async with (
         AsyncExitStack() as entered,  # left after the server, which needs the allocator to its last request
-        serving(app, metrics_app(registry), settings.server, certified=certified),
+        serving(app, metrics_app(registry), settings.server, certified=certified) as at,
     ):
+        listening(at)
         entering = asyncio.create_task(entered.enter_async_context(allocator))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,7 @@ async def test_result_annotations_say_what_was_granted() -> None:
     assert got["vramshare.io/allocation-id"] == "grant-1"
     assert got["vramshare.io/node"] == NODE
     assert got["vramshare.io/devices"] == "GPU-0"
-    assert got["allocation.vramshare.io/main"] == "GPU-0 memory=2147483648 cores=25\n"
+    assert got["allocation.vramshare.io/main"].startswith("GPU-0 memory=2147483648 cores=25 ")
     assert got["visible-devices.vramshare.io/main"] == "GPU-0"
     assert got["preload.vramshare.io/main"] == LIBRARY
 
@@ -141,8 +141,8 @@ async def test_several_containers_each_get_their_own() -> None:
     got = await admit(
         pod({"memory.vramshare.io/a": "1Gi", "memory.vramshare.io/b": "3Gi"}, container("a"), container("b"))
     )
-    assert got.annotations["allocation.vramshare.io/a"] == "GPU-0 memory=1073741824 cores=0\n"
-    assert got.annotations["allocation.vramshare.io/b"] == "GPU-0 memory=3221225472 cores=0\n"
+    assert got.annotations["allocation.vramshare.io/a"].startswith("GPU-0 memory=1073741824 cores=0 ")
+    assert got.annotations["allocation.vramshare.io/b"].startswith("GPU-0 memory=3221225472 cores=0 ")
     assert got.mounts("a")["/etc/vramshare"] == "vramshare-allocation-a"
     assert got.mounts("b")["/etc/vramshare"] == "vramshare-allocation-b"
     sizes = [one["emptyDir"]["sizeLimit"] for one in got.spec["volumes"] if "emptyDir" in one]
