@@ -214,6 +214,19 @@ static uint64_t limit_costs(struct vs_process *process, int gpu, int limit, size
     return limit == CU_LIMIT_HEAP || limit == CU_LIMIT_PRINTF ? more : 0;
 }
 
+/* Sets a limit that takes nothing. That must work with the slice full, so nothing is reserved for it. */
+static CUresult lower_limit(struct vs_process *process, int gpu, int limit, size_t before, size_t value)
+{
+    VS_REAL_CUDA(cuCtxSetLimit);
+    CUresult result = VS_INSIDE(real(limit, value));
+    uint64_t cheaper = limit_costs(process, gpu, limit, value, before);
+    if (result == CUDA_SUCCESS && cheaper) {
+        break_promise(process, gpu, cheaper);
+        vs_measure_overhead(process, gpu, true);
+    }
+    return result;
+}
+
 VS_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
 {
     VS_REAL_CUDA(cuCtxSetLimit);
@@ -222,9 +235,11 @@ VS_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
     int gpu = process ? vs_current_gpu(process, &context) : VS_NO_CONTEXT;
     size_t before = 0;
     __typeof__(&cuCtxGetLimit) ask = VS_REAL(cuCtxGetLimit);
-    if (gpu == VS_NO_CONTEXT || !ask || ask(&before, limit) != CUDA_SUCCESS)
+    if (gpu < 0 || !ask || ask(&before, limit) != CUDA_SUCCESS)
         return real(limit, value);
     uint64_t costs = limit_costs(process, gpu, limit, before, value), grown = 0;
+    if (!costs)
+        return lower_limit(process, gpu, limit, before, value);
     struct vs_bracket bracket;
     if (!vs_bracket_open(process, &bracket, gpu, costs))
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -239,13 +254,9 @@ VS_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     /* What was not taken at once is charged until it is: the driver takes it at a launch, which cannot be refused. */
-    uint64_t cheaper = limit_costs(process, gpu, limit, value, before);
     if (vs_minus(costs, grown)) {
         vs_charge(process, gpu, vs_minus(costs, grown));
         atomic_fetch_add(&process->promised[gpu], vs_minus(costs, grown));
-    } else if (cheaper) {
-        break_promise(process, gpu, cheaper);
-        vs_measure_overhead(process, gpu, true);
     }
     return result;
 }

@@ -143,15 +143,14 @@ def musl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.skip("needs musl's loader: apt-get install musl")
 
 
-def test_musl_programs_run(machine: Machine, musl: Path, tmp_path: Path):
+def test_musl_programs_run(machine: Machine, musl: Path, python: str, tmp_path: Path):
     """Under musl's loader a program starts and runs with us preloaded."""
-    zig = ["python3", "-m", "ziglang"]
     source = tmp_path / "hello.c"
     source.write_text(HELLO)
     program = tmp_path / "hello"
     target = f"{os.uname().machine}-linux-musl"
     made = machine.attempt(
-        [*zig, "cc", "-target", target, "-dynamic", "-o", str(program), str(source)],
+        [python, "-m", "ziglang", "cc", "-target", target, "-dynamic", "-o", str(program), str(source)],
         PATH=f"{Path(shutil.which('python') or '').parent}:/usr/bin:/bin",
         HOME=str(tmp_path),
     )
