@@ -12,6 +12,8 @@ from devcluster.apiserver.protofields import MESSAGES
 
 Json = dict[str, Any]
 _MAGIC = b"k8s\x00"
+_ZERO_MEANS_ZERO = {"replicas", "gracePeriodSeconds", "parallelism", "completions", "backoffLimit", "value", "immutable",
+                    "automountServiceAccountToken", "revisionHistoryLimit"}  # fmt: skip
 
 
 class ProtobufError(ValueError):
@@ -63,7 +65,10 @@ def _store(obj: Json, field: str, kind: str, value: Any) -> None:
         key, item = _map_entry(kind[1:-1], value)
         obj.setdefault(field, {})[key] = item
     else:
-        obj[field] = _value(kind, value)
+        decoded = _value(kind, value)
+        # Fields without a pointer are on the wire even when they are not set.
+        if decoded not in ("", False) or field in _ZERO_MEANS_ZERO:
+            obj[field] = decoded
 
 
 def _map_entry(kind: str, data: bytes) -> tuple[str, Any]:
@@ -92,6 +97,9 @@ def _value(kind: str, value: Any) -> Any:
     if kind == "time":
         seconds = decode_message("Timestamp", value).get("seconds", 0)
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if kind == "intstr":
+        either = decode_message("IntOrString", value)
+        return either.get("strVal", "") if either.get("type") else either.get("intVal", 0)
     if kind == "quantity":
         return decode_message("Quantity", value).get("string", "0")
     return decode_message(kind, value)

@@ -173,4 +173,4 @@ def unsupported_media(accepted: Sequence[str]) -> ApiError:
     message = (
         "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
     )
-    return ApiError(415, "UnsupportedMediaType", message, details={})
+    return ApiError(415, "UnsupportedMediaType", message)
