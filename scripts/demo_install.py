@@ -111,7 +111,7 @@ def _start_webhook(plan: Plan, port: int, certificates: Path) -> None:
 
 def _start_agent(plan: Plan, node: str, agent: AgentPlan, kubeconfig: Path) -> None:
     argv: list[object] = [VRAMSHARE, "agent", "--node", node, "--kubeconfig", kubeconfig, "--interposer", INTERPOSER]
-    argv += ["--host-dir", agent.host_root / "var/lib/vramshare", "--strategy", "env"]
+    argv += ["--host-root", agent.host_root, "--host-dir", agent.host_root / "var/lib/vramshare", "--strategy", "env"]
     if agent.description:
         argv += ["--simulate", agent.description]
     plan.processes.start(f"agent-{node}", argv)

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 import structlog
 
 from allocator.agent.gpus import GpuError, GpuSource
-from allocator.agent.interposer import InstallError
 from allocator.agent.patience import Patient, in_daemon_thread
 from allocator.agent.report import Preparation, describe, unanswered, without_driver
 from allocator.api.errors import VramshareError
@@ -34,11 +33,13 @@ class Pace:
         turn: seconds between two readings of the GPUs.
         beat: seconds between two signs of life; several must fit into the Lease's duration.
         patience: seconds that a reading may take before the GPUs are called hung.
+        timetable: seconds between two looks at who shares the GPUs.
     """
 
     turn: float = 5.0
     beat: float = 10.0
     patience: float = 10.0
+    timetable: float = 0.5
 
 
 class Preparing(Protocol):
@@ -49,6 +50,13 @@ class Preparing(Protocol):
 
     def intact(self, preparation: Preparation) -> bool:
         """Whether what was prepared is still there."""
+
+
+class Timetabling(Protocol):
+    """Says who may launch when; called in a thread."""
+
+    def update(self) -> None:
+        """Look at the node's containers, publish what has changed."""
 
 
 class Publishing(Protocol):
@@ -68,12 +76,21 @@ class Agent:
     """One node's agent. `run` it, or drive `turn` and `beat` yourself."""
 
     def __init__(
-        self, *, node: str, source: GpuSource, preparing: Preparing, publishing: Publishing, clock: Clock, pace: Pace
+        self,
+        *,
+        node: str,
+        source: GpuSource,
+        preparing: Preparing,
+        publishing: Publishing,
+        timetabling: Timetabling,
+        clock: Clock,
+        pace: Pace,
     ) -> None:
         self._node = node
         self._patient = Patient(source, patience=pace.patience)
         self._preparing = preparing
         self._publishing = publishing
+        self._timetabling = timetabling
         self._clock = clock
         self._pace = pace
         self._preparation: Preparation | None = None
@@ -88,6 +105,7 @@ class Agent:
         duties = [
             asyncio.create_task(self._repeat(self.turn, self._pace.turn), name="inventory"),
             asyncio.create_task(self._repeat(self.beat, self._pace.beat), name="lease"),
+            asyncio.create_task(self._repeat(self.timetable, self._pace.timetable), name="timetables"),
         ]
         try:
             await stop.wait()
@@ -116,6 +134,11 @@ class Agent:
         if self._said is not None and self._said.gpus:
             await self._publishing.beat()
 
+    async def timetable(self) -> None:
+        """Let everybody know whose turn it is, on a node whose GPUs can be used."""
+        if self._preparation is not None and self._preparation.installed is not None:
+            await in_daemon_thread(self._timetabling.update)
+
     async def _look(self) -> Inventory | None:
         """What is to be said of the node now; None: nothing, it never had a GPU."""
         try:
@@ -142,7 +165,7 @@ class Agent:
         while True:
             try:
                 await duty()
-            except (VramshareError, InstallError) as reason:
+            except (VramshareError, OSError) as reason:
                 _log.warning("not done, will try again", duty=duty.__name__, node=self._node, reason=str(reason))
             except Exception:  # noqa: BLE001 - nothing may end the loop; the trace is in the log
                 _log.exception("a fault of the agent, will try again", duty=duty.__name__, node=self._node)

@@ -5,7 +5,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +16,11 @@ import structlog
 from allocator import logs
 from allocator.agent.agent import Agent, Pace
 from allocator.agent.gpus import GpuSource
+from allocator.agent.kubelet import LOGS, Container, containers, kubelet_folder
 from allocator.agent.prepare import NodePreparation
 from allocator.agent.publisher import Publisher
 from allocator.agent.simulated import SimulatedGpus
+from allocator.agent.turns import Timetables
 from allocator.api import names
 from allocator.api.inventory import Strategy
 from allocator.kube.client import Client
@@ -132,12 +134,19 @@ async def serve(settings: AgentSettings, stop: asyncio.Event | None = None) -> N
             source=_source(settings),
             preparing=preparation,
             publishing=Publisher(client, node=settings.node, namespace=settings.namespace, clock=clock),
+            timetabling=Timetables(host_dir=settings.host_dir, look=lambda: _containers(settings)),
             clock=clock,
             pace=settings.pace,
         )
         _log.info("agent started", node=settings.node, simulated=settings.simulate is not None)
         await agent.run(stop)
     _log.info("agent stopped", node=settings.node)
+
+
+def _containers(settings: AgentSettings) -> Iterable[Container]:
+    """The node's containers with slices; none where no kubelet's folder can be seen."""
+    folder = kubelet_folder(settings.host_root)
+    return containers(folder, logs=settings.host_root / LOGS) if folder else ()
 
 
 def _source(settings: AgentSettings) -> GpuSource:

@@ -62,8 +62,8 @@ def install(source: Path, *, host_dir: Path, version: str) -> Installed:
         for folder in (host_dir, host_dir / names.HOST_TIMETABLES):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)  # mkdir's mode is subject to the umask
-        _replace(installed.file, content)
-        _replace(host_dir / names.HOST_PRELOAD_FILE, f"{installed.path}\n".encode())
+        replace(installed.file, content)
+        replace(host_dir / names.HOST_PRELOAD_FILE, f"{installed.path}\n".encode())
     except OSError as reason:
         raise InstallError(
             f"{reason.filename or host_dir} cannot be written: {reason.strerror}; "
@@ -81,7 +81,7 @@ def in_place(installed: Installed, *, host_dir: Path) -> bool:
         return False
 
 
-def _replace(file: Path, content: bytes) -> None:
+def replace(file: Path, content: bytes) -> None:
     """Make the file hold exactly this, in one step. An equal file stays as it is: containers have it mounted."""
     with contextlib.suppress(FileNotFoundError):
         if file.read_bytes() == content:

@@ -17,7 +17,7 @@ from typing import Final
 from allocator.agent import region
 from allocator.agent.region import Region
 from allocator.api import names
-from allocator.api.allocation import Slice, parse_allocation_text
+from allocator.api.allocation import Slice, parse_allocation_text, tenant_of
 from allocator.api.errors import FormatError
 
 KUBELET_FOLDERS: Final = (
@@ -43,6 +43,7 @@ class Container:
         slices: what it is allowed, as the kubelet wrote it.
         region: what it uses; None while it has not touched a GPU, or where the region cannot be read.
         problem: why something cannot be read; empty: nothing is wrong.
+        tenant: what the GPU's timetable calls it; empty: an allocation of before there were timetables.
     """
 
     uid: str
@@ -51,6 +52,7 @@ class Container:
     slices: tuple[Slice, ...]
     region: Region | None
     problem: str = ""
+    tenant: str = ""
 
 
 def kubelet_folder(root: Path) -> Path | None:
@@ -71,14 +73,15 @@ def _container(pod: Path, volume: Path, *, shown: str) -> Container:
     name = volume.name.removeprefix(names.VOLUME_ALLOCATION_PREFIX)
     slices: tuple[Slice, ...] = ()
     found: Region | None = None
-    problem = ""
+    problem = tenant = ""
     try:
         with (volume / names.ALLOCATION_FILE).open(encoding="utf-8", errors="replace") as stream:
-            slices = parse_allocation_text(stream.read(_LARGEST_ALLOCATION))
+            text = stream.read(_LARGEST_ALLOCATION)
+        slices, tenant = parse_allocation_text(text), tenant_of(text)
         found = _region(pod / _REGIONS, name)
     except (FormatError, OSError) as reason:
         problem = str(reason)
-    return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem)
+    return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem, tenant=tenant)
 
 
 def _region(volume: Path, container: str) -> Region | None:

@@ -25,7 +25,7 @@ LARGEST: Final = 16 << 20
 """Bytes that are read of one region at most; today's largest is 1.4 MiB."""
 
 _HEADER: Final = struct.Struct("<QIIIIIIIIIIQQII")
-_GPU: Final = struct.Struct("<16s8Q")
+_GPU: Final = struct.Struct("<16s8QqQQ")
 _SLOT: Final = struct.Struct("<QQQQII")
 _COMMAND_AT: Final = 48
 _VERSION_AT: Final = 64
@@ -48,6 +48,10 @@ class GpuUse:
         peak: highest total so far.
         limit: the slice as the container's processes last read it.
         refused: allocations refused at the wall, a count.
+        time_used: GPU time used, in nanoseconds; counted while anybody on the GPU has a cap.
+        time_waited: time that launches were held back, likewise.
+        time_debt: GPU time owed (positive) or saved up (negative), likewise.
+        longest_unit: the longest kernel or graph seen, likewise.
     """
 
     uuid: str
@@ -57,6 +61,10 @@ class GpuUse:
     peak: int
     limit: int
     refused: int
+    time_used: int = 0
+    time_waited: int = 0
+    time_debt: int = 0
+    longest_unit: int = 0
 
     @property
     def total(self) -> int:
@@ -160,6 +168,10 @@ def parse(read_at: ReadAt, *, size: int) -> Region:
             limit=one[1],
             refused=one[3],
             peak=one[5],
+            time_used=one[7],
+            time_waited=one[8],
+            time_debt=one[9],
+            longest_unit=one[11],
         )
         for one, (used, overhead, pending) in zip(listed, sums, strict=True)
     )

@@ -108,6 +108,12 @@ def allocation_text(slices: tuple[Slice, ...], *, tenant: str) -> str:
     return "".join(f"{one.line()} tenant={tenant}\n" for one in slices)
 
 
+def tenant_of(text: str) -> str:
+    """The tenant that a container's allocation file names; empty where it names none."""
+    tokens = (token for line in text.splitlines() if not line.startswith("#") for token in line.split()[1:])
+    return next((token.removeprefix("tenant=") for token in tokens if token.startswith("tenant=")), "")
+
+
 def parse_allocation_text(text: str) -> tuple[Slice, ...]:
     """Read a container's allocation file.
 

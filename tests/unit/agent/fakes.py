@@ -50,6 +50,20 @@ class Prepared:
 
 
 @dataclass
+class Tables:
+    """Counts updates; fails as often as told."""
+
+    failures: list[Exception] = field(default_factory=list)
+    updates: int = 0
+
+    def update(self) -> None:
+        """The next outcome."""
+        if self.failures:
+            raise self.failures.pop(0)
+        self.updates += 1
+
+
+@dataclass
 class Board:
     """Remembers what was published; fails as often as told."""
 

@@ -12,7 +12,7 @@ from allocator.agent.report import NO_DRIVER
 from allocator.api.inventory import Gpu
 from allocator.api.quantities import Memory
 from allocator.kube.errors import UnreachableError
-from tests.unit.agent.fakes import Board, FakeClock, Prepared, Script
+from tests.unit.agent.fakes import Board, FakeClock, Prepared, Script, Tables
 
 READING = Reading(gpus=(Gpu(uuid="GPU-a", index=0, model="Tesla T4", memory=Memory.mib(16384)),), driver="570")
 
@@ -24,6 +24,7 @@ def made(source: Any, *, prepared: Prepared | None = None, board: Board, patienc
         source=source,
         preparing=prepared or Prepared(),
         publishing=board,
+        timetabling=Tables(),
         clock=FakeClock(),
         pace=Pace(patience=patience),
     )
@@ -127,6 +128,28 @@ async def test_looks_now_and_then_whether_its_words_still_stand() -> None:
     assert board.checks == 2
 
 
+async def test_timetables_wait_until_the_node_is_prepared() -> None:
+    """Nobody can read a table before the folder stands; one that cannot be written is tried again."""
+    board = Board()
+    tables = Tables(failures=[OSError(28, "No space left on device")])
+    agent = Agent(
+        node="n1",
+        source=Script(READING),
+        preparing=Prepared(),
+        publishing=board,
+        timetabling=tables,
+        clock=FakeClock(),
+        pace=Pace(),
+    )
+    await agent.timetable()
+    assert tables.updates == 0
+    await agent.turn()
+    with pytest.raises(OSError, match="No space"):
+        await agent.timetable()
+    await agent.timetable()
+    assert tables.updates == 1
+
+
 @pytest.mark.parametrize("problem", [UnreachableError("no route"), RuntimeError("a bug")])
 async def test_an_api_server_that_is_away_does_not_end_the_loop(problem: Exception) -> None:
     """Ten failures later the inventory is out."""
@@ -137,6 +160,7 @@ async def test_an_api_server_that_is_away_does_not_end_the_loop(problem: Excepti
         source=Script(READING),
         preparing=Prepared(),
         publishing=board,
+        timetabling=Tables(),
         clock=FakeClock(stop=stop, turns=2000),
         pace=Pace(),
     )
