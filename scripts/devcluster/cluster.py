@@ -14,7 +14,7 @@ from devcluster.clock import Clock, SystemClock
 from devcluster.controllers import Controllers
 from devcluster.kubelet.hostfolder import HostFolder
 from devcluster.kubelet.kubelet import ADDRESS, Kubelet, Settings
-from devcluster.kubelet.leftovers import clear_mounts
+from devcluster.kubelet.leftovers import clear_mounts, clear_pods
 from devcluster.kubelet.registration import Registration
 from devcluster.kubelet.runtime import detect_isolation
 from devcluster.nodes import NodeSpec, default_nodes
@@ -119,6 +119,7 @@ class Cluster:
     ) -> None:
         client = await self._client(exits, f"system:node:{spec.name}", "system:nodes")
         if spec.kubelet:
+            clear_pods(self.host(spec.name))
             kubelet = Kubelet(
                 spec, client=client, host=self.host(spec.name), number=number, settings=settings, clock=self._clock
             )

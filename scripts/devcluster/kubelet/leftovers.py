@@ -1,7 +1,9 @@
-"""What a cluster that was killed leaves behind: the mounts of memory volumes below its folder."""
+"""What a cluster that was killed leaves behind: pods' folders, and the mounts of memory volumes in them."""
 
 import re
+import shutil
 
+from devcluster.kubelet.hostfolder import HostFolder
 from devcluster.kubelet.shim import system
 
 
@@ -24,3 +26,9 @@ def clear_mounts(folder: str) -> None:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         for path in mounts_below(table.read(), folder):
             system.unmount(path)
+
+
+def clear_pods(host: HostFolder) -> None:
+    """Remove what earlier pods left on a node; other files of its host stay."""
+    for folder in (host.runtime, host.host_path("/var/lib/kubelet/pods"), host.host_path("/var/log/pods")):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -93,6 +93,19 @@ class Lab:
         await self.phase(name, "Succeeded", "Failed")
         return await self.kubectl("logs", name)
 
+    async def first_line(self, name: str, *, skip: int = 0) -> str:
+        """Follow a pod's log until its first line, or the one after ``skip`` lines, is there."""
+
+        def runs(pod: Object | None) -> bool:
+            statuses = (pod or {}).get("status", {}).get("containerStatuses", [])
+            return any("waiting" not in each["state"] for each in statuses)
+
+        await self.until(PODS, name, runs)
+        path = PODS.path(self.namespace, name, "log") + "?follow=true"
+        async with asyncio.timeout(_TIMEOUT), self.client._open.get(path) as response:
+            lines = [await response.content.readline() for _ in range(skip + 1)]
+        return lines[-1].decode().rstrip("\n")
+
     async def kubectl(self, *arguments: str) -> str:
         """Run kubectl in the test's namespace and return what it printed, errors included."""
         program = pathlib.Path(sys.executable).with_name("kubectl")
@@ -104,6 +117,12 @@ class Lab:
         async with asyncio.timeout(_TIMEOUT):
             printed, _ = await process.communicate()
         return printed.decode()
+
+    def put(self, path: str, content: bytes, *, node: str = "one") -> None:
+        """Write a file on the host of a node."""
+        place = pathlib.Path(self.cluster.host(node).host_path(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
     async def delete(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         """Ask for a pod's deletion."""

@@ -7,6 +7,7 @@ rejected: /etc/vramshare can only be mounted where it exists, and making it on t
 Order matters and is: writable layer, the host's other mounts, /proc, /dev, hidden files, the pod's mounts.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -118,12 +119,16 @@ def _mount_dev(root: str, devices: tuple[str, ...]) -> None:
 
 
 def _hide(path: str) -> None:
-    if os.path.ismount(path):
-        system.unmount(path)
+    """Remove a file from the container's view, also one that is a mount of its own, as drivers in containers are."""
     try:
         os.unlink(path)
     except FileNotFoundError:
         return
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        system.unmount(path)
+        os.unlink(path)
 
 
 def mount_bind(root: str, bind: Bind) -> None:
