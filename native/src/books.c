@@ -109,10 +109,13 @@ bool vs_books_find(const struct vs_books *books, uint64_t address, struct vs_blo
     return found != NULL;
 }
 
+/* The part of a page that a small array stands for, so many fit on one; 0: too large, it gets pages of its own. */
+static uint64_t packed_size(uint64_t size) { return size && size <= VS_PAGE / 2 ? VS_PAGE / (VS_PAGE / size) : 0; }
+
 uint64_t vs_books_packing(const struct vs_books *books, unsigned gpu, uint64_t size)
 {
-    uint64_t before = books->packed[gpu];
-    return vs_page_up(vs_plus(before, size)) - vs_page_up(before);
+    uint64_t before = books->packed[gpu], part = packed_size(size);
+    return part ? vs_page_up(before + part) - vs_page_up(before) : vs_page_up(size);
 }
 
 uint64_t vs_books_add_object(struct vs_books *books, const struct vs_memory *memory, uint64_t handle,
@@ -125,7 +128,7 @@ uint64_t vs_books_add_object(struct vs_books *books, const struct vs_memory *mem
     if (block->kind != VS_PACKED)
         return 0;
     uint64_t bytes = vs_books_packing(books, block->gpu, block->size);
-    books->packed[block->gpu] += block->size;
+    books->packed[block->gpu] += packed_size(block->size);
     return bytes;
 }
 
@@ -136,9 +139,9 @@ static uint64_t object_freed(struct vs_books *books, const struct vs_block *bloc
         return vs_page_up(block->size);
     if (block->kind != VS_PACKED)
         return 0;
-    uint64_t before = books->packed[block->gpu], after = vs_minus(before, block->size);
+    uint64_t part = packed_size(block->size), before = books->packed[block->gpu], after = vs_minus(before, part);
     books->packed[block->gpu] = after;
-    return vs_page_up(before) - vs_page_up(after);
+    return part ? vs_page_up(before) - vs_page_up(after) : vs_page_up(block->size);
 }
 
 bool vs_books_take_object(struct vs_books *books, uint64_t handle, struct vs_block *block, uint64_t *freed)

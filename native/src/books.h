@@ -3,7 +3,8 @@
  *
  * The driver takes memory in pages of 2 MiB and packs small allocations into them. So a block is charged for the
  * pages that it is the first to touch: whole pages are its own, the part pages at its ends are shared with its
- * neighbours and counted once. Arrays have no address; all arrays of a GPU are taken to be packed together. */
+ * neighbours and counted once. Arrays have no address: small ones of a GPU are taken to be packed together, as
+ * many of one size as fit on a page; larger ones have pages of their own. */
 #ifndef VRAMSHARE_BOOKS_H
 #define VRAMSHARE_BOOKS_H
 
@@ -46,7 +47,7 @@ struct vs_books {
     struct vs_map allocations; /* allocation -> size, references and mappings, GPU and kind */
     struct vs_map mappings;    /* device address -> size, allocation */
     uint64_t next_allocation;
-    uint64_t packed[VS_REGION_GPUS];  /* bytes of arrays */
+    uint64_t packed[VS_REGION_GPUS];  /* parts of pages that small arrays take */
     uint64_t managed[VS_REGION_GPUS]; /* charged, but perhaps not in the driver's per-process figure */
     uint64_t graphs[VS_REGION_GPUS];  /* graph memory held by the driver when last asked; charged */
     struct vs_pool pools[VS_POOLS];
@@ -72,7 +73,7 @@ bool vs_books_find_object(const struct vs_books *books, uint64_t handle, struct 
 /* Forgets everything that dies with a context; adds what each GPU gets back to `freed`. */
 void vs_books_drop_context(struct vs_books *books, uint64_t context, uint64_t freed[VS_REGION_GPUS]);
 
-/* What a page-aligned packing of `size` more bytes of arrays would newly take. */
+/* What an array of this size would newly take. */
 uint64_t vs_books_packing(const struct vs_books *books, unsigned gpu, uint64_t size);
 
 /* Physical memory: made with one reference. False: not recorded, charged for good. */

@@ -60,6 +60,23 @@ dlsym:
 #error "dlsym.S knows x86-64 and aarch64"
 #endif
 
+/* The same under the C library's oldest version name: an interposer before us may look for the next dlsym by version, and
+ * such a search passes unversioned names by. Code of their own: linkers drop an unversioned name that is the same
+ * address as a versioned one. */
+#if defined(__x86_64__)
+#define JUMP jmp
+#define OLDEST GLIBC_2.2.5
+#else
+#define JUMP b
+#define OLDEST GLIBC_2.17
+#endif
+    .hidden vs_dlsym_entry
+    .set vs_dlsym_entry, dlsym
+    .globl vs_dlsym_oldest
+vs_dlsym_oldest:
+    JUMP vs_dlsym_entry
+    .symver vs_dlsym_oldest, dlsym@OLDEST
+
     .hidden vs_dlsym
     .hidden vs_next_dlsym
     .section .note.GNU-stack, "", %progbits

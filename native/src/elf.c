@@ -138,6 +138,13 @@ void *vs_elf_next(const char *name)
     return search.found;
 }
 
+void *vs_elf_first(const char *name)
+{
+    struct search search = {.text = name, .passed = true};
+    dl_iterate_phdr(next_in, &search);
+    return search.found;
+}
+
 static int soname_of(struct dl_phdr_info *info, size_t size, void *data)
 {
     (void)size;

@@ -9,6 +9,9 @@
  * Default versions go before hidden ones. */
 void *vs_elf_next(const char *name);
 
+/* The address of a symbol in the first loaded object that defines it, this library included. */
+void *vs_elf_first(const char *name);
+
 /* Whether the object that holds an address has a soname that starts with `prefix`. */
 bool vs_elf_soname_is(const void *address, const char *prefix);
 

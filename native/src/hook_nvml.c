@@ -51,6 +51,7 @@ static bool slice(nvmlDevice_t device, uint64_t *total, uint64_t *used)
     if (gpu == VS_NO_CONTEXT)
         return false;
     vs_refresh_limits(process, false);
+    vs_reap_sometimes(process);
     uint64_t limit = vs_limit_of(process, gpu);
     if (limit >= *total)
         return false;
@@ -131,7 +132,7 @@ static nvmlReturn_t list_users(struct vs_process *process, int gpu, unsigned *co
 {
     unsigned room = list ? *count : 0, found = 0, at = 0, pid;
     uint64_t bytes;
-    vs_reap(process);
+    vs_reap_sometimes(process);
     while (next_user(process, gpu, &at, &pid, &bytes)) {
         if (found < room)
             fill(list, found, pid, bytes);

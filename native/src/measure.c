@@ -190,8 +190,8 @@ static bool read_bracket(struct vs_process *process, int gpu, uint64_t *bytes, b
 
 bool vs_bracket_open(struct vs_process *process, struct vs_bracket *bracket, int gpu, uint64_t expected)
 {
-    *bracket = (struct vs_bracket){.gpu = gpu, .reserved = vs_max(expected, 1)};
-    if (!vs_reserve(process, gpu, bracket->reserved))
+    *bracket = (struct vs_bracket){.gpu = gpu, .reserved = expected};
+    if (expected && !vs_reserve(process, gpu, expected))
         return false;
     vs_lock(&process->measure_lock);
     bracket->measured = read_bracket(process, gpu, &bracket->before, &bracket->own);

@@ -99,7 +99,7 @@ static struct vs_mapping map_file(const char *path)
     struct stat found;
     struct vs_view view;
     void *base = MAP_FAILED;
-    if (fstat(file, &found) != 0 || !S_ISREG(found.st_mode))
+    if (vs_stat(file, NULL, &found) != 0 || !S_ISREG(found.st_mode))
         none.why = "not a regular file";
     else if ((uint64_t)found.st_size > LARGEST_REGION || (uint64_t)found.st_size < VS_REGION_HEADER_SIZE)
         none.why = "of an impossible size";
@@ -144,9 +144,9 @@ int vs_region_file(const struct vs_mapping *mapping, const char *path)
     struct stat ours, named;
     if (mapping->file < 0 || !path)
         return -1;
-    if (stat(path, &named) != 0)
+    if (vs_stat(-1, path, &named) != 0)
         return -1;
-    if (fstat(mapping->file, &ours) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev)
+    if (vs_stat(mapping->file, NULL, &ours) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev)
         return mapping->file;
     int file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     return file < 0 ? -1 : out_of_the_way(file);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "state.h"
 
+#include "elf.h"
 #include "say.h"
 #include "system.h"
 
@@ -18,12 +19,12 @@
 #define LARGEST_ALLOCATION 16384
 #define LOOK_AGAIN_AFTER UINT64_C(100000000) /* ns between two looks at the limits */
 
+#define FEW_SLOTS 16 /* so many can be looked at every time */
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
-/* The guard: of two interposers in one process, the dynamic linker binds this name in both to the first one's. */
 VS_EXPORT const int vramshare_guard = 1;
-extern const int own_guard __attribute__((alias("vramshare_guard"), visibility("hidden")));
 
 _Thread_local __attribute__((tls_model("initial-exec"))) int vs_nested;
 struct vs_process *_Atomic vs_process_now;
@@ -36,9 +37,14 @@ bool vs_unwiped;
 
 bool vs_passive(void)
 {
-    const int *bound = &vramshare_guard, *own = &own_guard;
-    __asm__("" : "+r"(bound), "+r"(own)); /* the compiler believes that they are one */
-    return bound != own;
+    static _Atomic int found; /* 0: not looked yet, 1: active, 2: passive */
+    int state = atomic_load_explicit(&found, memory_order_relaxed);
+    if (VS_UNLIKELY(state == 0)) {
+        void *first = vs_elf_first("vramshare_guard");
+        state = first && first != (const void *)&vramshare_guard ? 2 : 1;
+        atomic_store_explicit(&found, state, memory_order_relaxed);
+    }
+    return state == 2;
 }
 
 static const char *region_path(const struct vs_process *process)
@@ -232,6 +238,15 @@ int vs_reap(struct vs_process *process)
     return reaped;
 }
 
+void vs_reap_sometimes(struct vs_process *process)
+{
+    uint64_t now = vs_now(true);
+    if (vs_slots(&process->view) > FEW_SLOTS && now - atomic_load(&process->reaped) < LOOK_AGAIN_AFTER)
+        return;
+    atomic_store(&process->reaped, now);
+    vs_reap(process);
+}
+
 static void describe(struct vs_region_slot *slot, const struct vs_identity *self)
 {
     atomic_store(&slot->pidns, self->pidns);
@@ -265,10 +280,8 @@ static int take_slot(struct vs_process *process)
     struct vs_identity self;
     vs_identify(&self);
     mapping.file = vs_region_file(&mapping, region_path(process));
-    int slot = take_free_slot(process, &self);
-    if (slot < 0 && vs_reap(process))
-        slot = take_free_slot(process, &self);
-    return slot;
+    vs_reap(process);
+    return take_free_slot(process, &self);
 }
 
 int vs_own_slot(struct vs_process *process)

@@ -25,6 +25,7 @@ struct vs_process {
     vs_lock_t measure_lock; /* one measurement of the driver's overhead at a time */
     struct vs_view view;
     _Atomic uint64_t ticked; /* when the limits were last looked at, ns */
+    _Atomic uint64_t reaped; /* when dead processes were last looked for, ns */
     struct vs_limits limits;
     bool from_file;          /* limits come from the allocation file, not from the environment */
     char stated[32];         /* VRAMSHARE_MEMORY, where there is no file; a percentage needs the GPU's size */
@@ -57,6 +58,9 @@ struct vs_process {
 /* True in the later of two interposers in one process: it passes everything through. */
 bool vs_passive(void);
 
+/* By this name interposers of different versions find each other: the first that was loaded is active. */
+extern const int vramshare_guard;
+
 /* Set while the driver runs on behalf of a hook: what it calls itself is not counted again. */
 extern _Thread_local __attribute__((tls_model("initial-exec"))) int vs_nested;
 
@@ -82,6 +86,9 @@ int vs_own_slot(struct vs_process *process);
 
 /* Takes back the slots of processes that are dead; how many. */
 int vs_reap(struct vs_process *process);
+
+/* The same before figures are shown; not every time where there are many slots. */
+void vs_reap_sometimes(struct vs_process *process);
 
 /* Looks at the limits again. `now`: at once instead of a few times a second. */
 void vs_refresh_limits(struct vs_process *process, bool now);

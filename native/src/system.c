@@ -12,6 +12,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,11 @@ static void give_pages(void *memory, size_t bytes) { munmap(memory, bytes); }
 const struct vs_memory vs_pages = {take_kept, give_pages};
 const struct vs_memory vs_own_pages = {take_own, give_pages};
 
+int vs_stat(int file, const char *path, struct stat *out)
+{
+    return (int)syscall(SYS_newfstatat, path ? AT_FDCWD : file, path ? path : "", out, path ? 0 : AT_EMPTY_PATH);
+}
+
 static void mark_of(const struct stat *found, uint64_t mark[4])
 {
     mark[0] = (uint64_t)found->st_ino ^ (uint64_t)found->st_dev << 40;
@@ -60,7 +66,7 @@ static void mark_of(const struct stat *found, uint64_t mark[4])
 bool vs_mark_file(const char *path, uint64_t mark[4])
 {
     struct stat found;
-    if (stat(path, &found) != 0)
+    if (vs_stat(-1, path, &found) != 0)
         return false;
     mark_of(&found, mark);
     return true;
@@ -72,7 +78,7 @@ long vs_read_file(const char *path, char *buffer, size_t room, uint64_t mark[4])
     if (file < 0)
         return errno == ENOENT || errno == ENOTDIR ? -1 : -2;
     struct stat found;
-    long length = fstat(file, &found) == 0 ? 0 : -2;
+    long length = vs_stat(file, NULL, &found) == 0 ? 0 : -2;
     if (length == 0 && mark)
         mark_of(&found, mark);
     while (length >= 0 && (size_t)length < room) {
@@ -140,7 +146,7 @@ void vs_identify(struct vs_identity *out)
     uint64_t threads;
     struct stat found;
     *out = (struct vs_identity){.pid = (uint32_t)getpid(), .uid = (uint32_t)getuid()};
-    if (read_stat("/proc/self/stat", &state, &threads, &out->start) && stat("/proc/self/ns/pid", &found) == 0)
+    if (read_stat("/proc/self/stat", &state, &threads, &out->start) && vs_stat(-1, "/proc/self/ns/pid", &found) == 0)
         out->pidns = (uint64_t)found.st_ino;
     long length = vs_read_file("/proc/self/comm", out->command, sizeof(out->command) - 1, NULL);
     if (length > 0 && out->command[length - 1] == '\n')

@@ -36,6 +36,11 @@ long vs_read_file(const char *path, char *buffer, size_t room, uint64_t mark[4])
 /* Reads only the mark of a file. False: it cannot be looked at. */
 bool vs_mark_file(const char *path, uint64_t mark[4]);
 
+struct stat;
+
+/* stat and fstat (path NULL) by system call: the C library's own have a different symbol in every age. */
+int vs_stat(int file, const char *path, struct stat *out);
+
 /* Whether this process runs with more rights than who started it: environment and files of others are not used. */
 bool vs_is_secure(void);
 
