@@ -129,11 +129,12 @@ class Engine:
 
     def _reusable(self, asked: GrantRequest) -> Granted | None:
         """A grant that an earlier create of the same pod left behind."""
-        limit = timedelta(seconds=self.settings.give_back.request_limit)
+        settings = self.settings.give_back
+        within = timedelta(seconds=settings.grace - settings.request_limit)
         now = self.clock.now()
         for grant in self.world.ledgers.unseen(asked.namespace, asked.pod_name):
             allocation = grant.allocation
-            if not may_reuse(grant, asked, now=now, request_limit=limit):
+            if not may_reuse(grant, asked, now=now, within=within):
                 continue
             inventory = self.world.inventories.get(allocation.node)
             if inventory is not None and not self.committer.leaving(allocation.id, allocation.node):

@@ -49,18 +49,23 @@ def shape_of(request: PodRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def may_reuse(grant: Grant, asked: GrantRequest, *, now: datetime, request_limit: timedelta) -> bool:
+def may_reuse(grant: Grant, asked: GrantRequest, *, now: datetime, within: timedelta) -> bool:
     """Whether an earlier create of the same pod left this grant behind, unused.
 
     With a fixed name there can be but one such pod: creating it again means that the first create failed, or
-    that this one will. With a generated name two creates of one owner are two pods, unless the first is older
-    than any create request can last.
+    that this one will. With a generated name two creates of one owner are two pods, of which either may still be
+    on its way: such a grant comes back by the grace alone.
+
+    Args:
+        grant: made for a pod of this name.
+        asked: the new create.
+        now: the time.
+        within: age up to which the new create surely ends before the grant would be given back as never seen.
     """
-    if grant.uid or grant.namespace != asked.namespace or grant.owner != asked.owner:
+    if asked.uid or grant.uid or asked.pod_name.endswith("*") or now - grant.granted > within:
         return False
-    if grant.pod != asked.pod_name or grant.shape != shape_of(asked.request):
-        return False
-    return not grant.pod.endswith("*") or (bool(grant.owner) and now - grant.granted > request_limit)
+    mine = (asked.namespace, asked.pod_name, asked.owner, shape_of(asked.request))
+    return mine == (grant.namespace, grant.pod, grant.owner, grant.shape)
 
 
 def _no_name(where: str, value: str) -> RequestError:

@@ -263,6 +263,25 @@ async def test_a_named_pod_created_again_gets_the_same_grant():
         assert len(cluster.ledger().grants) == 1
 
 
+async def test_a_grant_about_to_be_given_back_is_not_reused():
+    """The new create must end before the old grant's grace does."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        first = await allocator.grant(ask("a"))
+        await cluster.pass_time(31)
+        second = await allocator.grant(ask("a"))
+        assert second.grant.allocation.id != first.grant.allocation.id
+
+
+async def test_another_shape_is_another_grant():
+    """The pod was changed before it was created again."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        first = await allocator.grant(ask("a", mib=100))
+        second = await allocator.grant(ask("a", mib=200))
+        assert second.grant.allocation.id != first.grant.allocation.id
+
+
 async def test_two_generated_pods_of_one_owner_never_share_a_grant():
     """Creates of one ReplicaSet run at the same time."""
     cluster = Cluster()
