@@ -100,13 +100,16 @@ class NodeFilter:
 
     def refusal(self, node: NodeInfo) -> str | None:
         """Why the pod may not go to the node, as a clause that reads on after the node's name; None: it may."""
-        if self.node_name and self.node_name != node.name:
-            return "is not the node that the pod names"
         if not node.ready:
             return "is not ready"
-        return self._repelled(node) or self._unwanted(node)
+        return self.repelled(node) or self.unwanted(node)
 
-    def _repelled(self, node: NodeInfo) -> str | None:
+    @property
+    def particular(self) -> bool:
+        """Whether `unwanted` can ever say no."""
+        return bool(self.node_name or self.selector) or self.terms is not None
+
+    def repelled(self, node: NodeInfo) -> str | None:
         """Why the node keeps the pod away."""
         if node.unschedulable and not self._tolerates(_UNSCHEDULABLE):
             return "is cordoned"
@@ -115,8 +118,10 @@ class NodeFilter:
                 return f"has the taint {taint} that the pod does not tolerate"
         return None
 
-    def _unwanted(self, node: NodeInfo) -> str | None:
+    def unwanted(self, node: NodeInfo) -> str | None:
         """Why the pod does not want the node."""
+        if self.node_name and self.node_name != node.name:
+            return "is not the node that the pod names"
         for key, value in sorted(self.selector):
             if node.labels.get(key) != value:
                 return f"lacks the label {key}={value} of the pod's node selector"

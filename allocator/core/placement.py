@@ -1,16 +1,23 @@
 """Where a pod goes: the one decision that everything else here serves."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from allocator.api.allocation import Slice
 from allocator.api.quantities import Memory
-from allocator.core.demand import PodDemand
-from allocator.core.fitting import Assignment, assign, node_refusal, usable
+from allocator.core.demand import PodDemand, Shape
+from allocator.core.fitting import Assignment, assign
 from allocator.core.fleet import Fleet
-from allocator.core.policies.base import Move, Policy
-from allocator.core.reasons import NoFit, no_fit
+from allocator.core.policies.base import Policy, Rater
+from allocator.core.policies.foresight import Choice
+from allocator.core.policies.one_by_one import as_rater
+from allocator.core.reasons import NoFit
 from allocator.core.state import NodeState
+from allocator.core.table import Table
+from allocator.core.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,18 @@ class Placement:
     score: float
 
 
+@runtime_checkable
+class Refiner(Rater, Protocol):
+    """A rater that looks at the best rows a second time, more closely."""
+
+    looks: int
+
+    def refine(self, table: Table, shape: Shape, rows: list[tuple[int, tuple[int, ...]]]) -> list[Choice]:
+        """The ways to take these rows, best first."""
+
+
 def place(
-    fleet: Fleet, demand: PodDemand, policy: Policy, *, excluded: Collection[str] = frozenset()
+    fleet: Fleet, demand: PodDemand, policy: Policy | Rater, *, excluded: Collection[str] = frozenset()
 ) -> Placement | NoFit:
     """Choose a node and GPUs for a pod. Changes nothing.
 
@@ -42,17 +59,16 @@ def place(
     Returns:
         The best placement, the same for the same snapshot; or why nothing fits.
     """
-    best: tuple[float, NodeState, Assignment] | None = None
-    for node in fleet.nodes():
-        if node.name in excluded or node_refusal(node, demand.shape) is not None:
+    rater = as_rater(policy)
+    view = fleet.view(demand.shape, rater)
+    for row, order, score in _candidates(fleet.table, view, rater, excluded):
+        node = fleet.table.nodes[row]
+        if node is None:
             continue
-        found = _best_on(node, demand, policy)
-        if found is not None and (best is None or found[0] > best[0]):
-            best = (found[0], node, found[1])
-    if best is None:
-        return no_fit(fleet, demand, excluded=excluded)
-    score, node, assignment = best
-    return Placement(node=node.name, containers=slices_of(node, demand, assignment), score=score)
+        assignment = assign(node, demand.shape, order)
+        if assignment is not None:
+            return Placement(node=node.name, containers=slices_of(node, demand, assignment), score=score)
+    return NoFit(fleet, demand, excluded=frozenset(excluded))
 
 
 def slices_of(node: NodeState, demand: PodDemand, assignment: Assignment) -> dict[str, tuple[Slice, ...]]:
@@ -65,9 +81,21 @@ def slices_of(node: NodeState, demand: PodDemand, assignment: Assignment) -> dic
     }
 
 
-def _best_on(node: NodeState, demand: PodDemand, policy: Policy) -> tuple[float, Assignment] | None:
-    able = [at for at, state in enumerate(node.gpus) if usable(state, demand.shape)]
-    assignment = assign(node, demand.shape, policy.prefer(node, able))
-    if assignment is None:
-        return None
-    return policy.score(Move(node=node, shape=demand.shape, assignment=assignment)), assignment
+def _candidates(
+    table: Table, view: View, rater: Rater, excluded: Collection[str]
+) -> Iterator[tuple[int, tuple[int, ...], float]]:
+    """Rows, best first, with the order in which to fill their GPUs and the score."""
+    if isinstance(rater, Refiner):
+        rows = [(row, _allowed(view, row)) for row in view.shortlist(table, excluded, rater.looks)]
+        for choice in rater.refine(table, view.shape, rows):
+            yield choice.row, choice.gpus, choice.score
+    for row in view.best(table, excluded):
+        node = table.nodes[row]
+        if node is not None:
+            order = tuple(rater.order(node, view.shape, _allowed(view, row)))
+            yield row, order, float(view.rates[row])
+
+
+def _allowed(view: View, row: int) -> tuple[int, ...]:
+    """The row's GPUs that the shape may use."""
+    return tuple(np.flatnonzero(view.gate.gpus[row]).tolist())

@@ -1,7 +1,7 @@
 """Why nothing fits, grouped over the nodes, in words that say what would have to change."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import cached_property
 
 from allocator.api.errors import NoCapacityError, Shortfall
 from allocator.api.quantities import Memory, MemoryShare
@@ -11,38 +11,52 @@ from allocator.core.fleet import Fleet
 from allocator.core.state import GpuState, NodeState
 
 
-@dataclass(frozen=True, slots=True)
 class NoFit:
     """Nothing fits now.
 
-    Attributes:
-        summary: what is needed and the best there is, in one sentence.
-        shortfalls: why not, per node, equal reasons grouped, most nodes first.
+    Why is worked out when it is asked for, which must be before the fleet changes: at a full cluster most
+    callers only want to know that nothing fits.
     """
 
-    summary: str
-    shortfalls: tuple[Shortfall, ...]
+    def __init__(self, fleet: Fleet, demand: PodDemand, *, excluded: Collection[str] = frozenset()) -> None:
+        self._fleet = fleet
+        self._demand = demand
+        self._excluded = excluded
+
+    @cached_property
+    def _why(self) -> tuple[str, tuple[Shortfall, ...]]:
+        return _ask_all(self._fleet, self._demand.shape, self._excluded)
+
+    @property
+    def summary(self) -> str:
+        """What is needed and the best there is, in one sentence."""
+        return self._why[0]
+
+    @property
+    def shortfalls(self) -> tuple[Shortfall, ...]:
+        """Why not, per node, equal reasons grouped, most nodes first."""
+        return self._why[1]
 
     def error(self) -> NoCapacityError:
         """The same as the error that callers of the allocator see."""
         return NoCapacityError(self.summary, self.shortfalls)
 
 
-def no_fit(fleet: Fleet, demand: PodDemand, *, excluded: Collection[str] = frozenset()) -> NoFit:
+def _ask_all(fleet: Fleet, shape: Shape, excluded: Collection[str]) -> tuple[str, tuple[Shortfall, ...]]:
     """Ask every node why it cannot take the pod."""
     groups: dict[str, list[str]] = {}
     best: tuple[int, str] | None = None
     for node in fleet.nodes():
-        reason = "was just changed by another replica" if node.name in excluded else node_refusal(node, demand.shape)
+        reason = "was just changed by another replica" if node.name in excluded else node_refusal(node, shape)
         if reason is None:
-            reason = gpu_refusal(node, demand.shape)
-            largest = max((state.free_memory for state in _candidates(node, demand.shape)), default=0)
+            reason = gpu_refusal(node, shape)
+            largest = max((state.free_memory for state in _candidates(node, shape)), default=0)
             if best is None or largest > best[0]:
                 best = (largest, node.name)
         groups.setdefault(reason, []).append(node.name)
     ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     shortfalls = tuple(Shortfall(reason=reason, nodes=tuple(names)) for reason, names in ranked)
-    return NoFit(summary=_summary(demand.shape, best, shortfalls), shortfalls=shortfalls)
+    return _summary(shape, best, shortfalls), shortfalls
 
 
 def gpu_refusal(node: NodeState, shape: Shape) -> str:

@@ -56,6 +56,13 @@ class GpuState:
             uuid=gpu.uuid.casefold(),
         )
 
+    @property
+    def milli(self) -> int:
+        """The scarcer of its free memory and its free time, in thousandths of the GPU; 0 if it may not be used."""
+        if not self.gpu.healthy or not self.capacity:
+            return 0
+        return max(0, min(self.free_memory * 1000 // self.capacity, self.free_cores * 10))
+
 
 @dataclass(slots=True)
 class NodeState:
@@ -100,6 +107,10 @@ class NodeState:
         """Whether nothing is known of it any more."""
         return self.info is None and self.inventory is None and not (self.ledger or self.assumed or self._pods)
 
+    def holds(self, grant_id: str) -> bool:
+        """Whether a grant counts here."""
+        return grant_id in self.ledger or grant_id in self.assumed
+
     def set_info(self, info: NodeInfo | None) -> None:
         """Take over the Node object."""
         self.info = info
@@ -130,7 +141,7 @@ class NodeState:
     def assume(self, grant: Grant, usage: Usage) -> None:
         """Hold a grant from now on, with the CPU and memory that its pod will take."""
         grant_id = grant.allocation.id
-        if grant_id in self.ledger or grant_id in self.assumed:
+        if self.holds(grant_id):
             return
         self.assumed[grant_id] = grant
         self._book(grant.allocation, sign=1)
