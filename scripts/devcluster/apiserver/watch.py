@@ -36,6 +36,7 @@ class Watch:
         self._pending: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._bookmarks = call.flag("allowWatchBookmarks")
+        self._expired = False
         self._initial, self._revision = self._start()
         self._collection = machine.collection(call.resource)
         self._collection.listeners.add(self._notice)
@@ -51,8 +52,10 @@ class Watch:
     def _start(self) -> tuple[list[bytes], int]:
         """What to send first, and the revision up to which it brings the client.
 
+        A revision out of the window is told by an ERROR event, as a real server does, and ends the stream.
+
         Raises:
-            ApiError: 410 for a revision out of the window, 422 for options that contradict each other.
+            ApiError: 422 for options that contradict each other, 504 for a revision from the future.
         """
         call, machine = self._call, self._machine
         initial = call.query.get("sendInitialEvents")
@@ -70,7 +73,11 @@ class Watch:
             if call.flag("sendInitialEvents") and self._bookmarks:
                 lines.append(self._bookmark(current, ended=True))
             return lines, current
-        past = collection.since(asked if given not in {"", "0"} else current)
+        try:
+            past = collection.since(asked if given not in {"", "0"} else current)
+        except status.ApiError as error:
+            self._expired = True
+            return [orjson.dumps({"type": "ERROR", "object": error.as_json()}) + b"\n"], current
         return [line for event in past if (line := self._translate(event))], current
 
     async def lines(self) -> AsyncIterator[bytes]:
@@ -78,6 +85,8 @@ class Watch:
         if self._initial:
             yield b"".join(self._initial)
             self._initial = []
+        if self._expired:
+            return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._call.number("timeoutSeconds") or _DEFAULT_TIMEOUT)
         bookmark_at = loop.time() + _BOOKMARK_EVERY

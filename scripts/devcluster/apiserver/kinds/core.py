@@ -21,7 +21,8 @@ def default_namespace(obj: Json) -> None:
 
 
 def prepare_namespace(obj: Json) -> None:
-    """A new namespace is active, and kept until its content is gone."""
+    """A new namespace is active, and kept until its content is gone. A generated name is known only now."""
+    default_namespace(obj)
     obj["status"] = {"phase": "Active"}
     finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
     if "kubernetes" not in finalizers:
