@@ -47,7 +47,9 @@ class Slice:
         Raises:
             FormatError: not such a line.
         """
-        uuid, *tokens = line.split()
+        uuid, *tokens = line.split() or [""]
+        if not uuid:
+            raise FormatError("allocation line: it is empty")
         found: dict[str, str] = {}
         for token in tokens:
             key, equals, value = token.partition("=")
