@@ -41,7 +41,7 @@ class AdmissionSettings:
             it; then a ValidatingAdmissionPolicy has to keep others from that.
     """
 
-    deadline: float = 2.0
+    deadline: float = 1.9
     body_limit: int = 7 * 1024 * KIB
     system_namespace: str = names.DEFAULT_NAMESPACE
     own_users: frozenset[str] | None = None

@@ -2,13 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from allocator.controller import Granted
-
-
-@dataclass(frozen=True, slots=True)
-class NoGpu:
-    """The pod asks for no GPU: it is only kept from seeing any."""
-
 
 @dataclass(frozen=True, slots=True)
 class Queued:
@@ -19,9 +12,6 @@ class Queued:
     """
 
     reason: str
-
-
-Outcome = NoGpu | Granted | Queued
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from allocator.api.errors import RequestError
-from tests.unit.webhook.support import admit, container, env, gpu_pod, pod
+from tests.unit.webhook.support import FakeAllocator, admit, container, env, gpu_pod, pod
 
 
 async def test_every_container_is_kept_from_gpus() -> None:
@@ -59,7 +59,5 @@ async def test_own_namespace_is_untouched() -> None:
 
 async def test_non_gpu_pods_do_not_need_the_allocator() -> None:
     """They are answered while the allocator is failing."""
-    from tests.unit.webhook.support import FakeAllocator  # noqa: PLC0415 - read beside its use
-
     got = await admit(pod(), allocator=FakeAllocator(failure=RuntimeError("down")))
     assert got.answer.allowed
