@@ -48,6 +48,7 @@ class Api:
 
     @property
     def session(self) -> aiohttp.ClientSession:
+        """The open session."""
         assert self._session is not None
         return self._session
 
@@ -72,18 +73,23 @@ class Api:
             return Answer(response.status, response.headers, parsed, warnings)
 
     async def get(self, path: str, **options: Any) -> Answer:
+        """GET."""
         return await self.call("GET", path, **options)
 
     async def create(self, path: str, body: Any, **options: Any) -> Answer:
+        """POST."""
         return await self.call("POST", path, body, **options)
 
     async def replace(self, path: str, body: Any, **options: Any) -> Answer:
+        """PUT."""
         return await self.call("PUT", path, body, **options)
 
     async def patch(self, path: str, body: Any, kind: str = MERGE, **options: Any) -> Answer:
+        """PATCH, a merge patch unless said."""
         return await self.call("PATCH", path, body, content_type=kind, **options)
 
     async def delete(self, path: str, body: Any = None) -> Answer:
+        """DELETE."""
         return await self.call("DELETE", path, body)
 
     @asynccontextmanager

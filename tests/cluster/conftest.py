@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-
 from devcluster.apiserver import ApiServer
+
 from tests.cluster.api import Api
 from tests.cluster.real import Real, from_assets, from_kubeconfig
 

@@ -34,7 +34,11 @@ def from_kubeconfig(path: Path) -> Real:
     current = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
     cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == current["cluster"])
     user = next(u["user"] for u in config["users"] if u["name"] == current["user"])
-    authority = base64.b64decode(cluster["certificate-authority-data"]).decode() if "certificate-authority-data" in cluster else None
+    authority = (
+        base64.b64decode(cluster["certificate-authority-data"]).decode()
+        if "certificate-authority-data" in cluster
+        else None
+    )
     context = ssl.create_default_context(cadata=authority, cafile=cluster.get("certificate-authority"))
     if "client-certificate" in user:
         context.load_cert_chain(user["client-certificate"], user["client-key"])
@@ -62,7 +66,7 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def from_assets(assets: Path, folder: Path) -> Iterator[Real]:
-    """etcd and kube-apiserver of a folder of binaries, as envtest lays it out."""
+    """Etcd and kube-apiserver of a folder of binaries, as envtest lays it out."""
     etcd, peer, port, token = _free_port(), _free_port(), _free_port(), secrets.token_hex(16)
     (folder / "tokens.csv").write_text(f'{token},admin-token,admin-token,"system:masters"\n')
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -14,7 +14,7 @@ async def test_create_gives_identity(api: Api, maps: str) -> None:
 
 
 async def test_generated_names_differ(api: Api, maps: str) -> None:
-    """generateName makes a new name each time."""
+    """GenerateName makes a new name each time."""
     body = {"metadata": {"generateName": "x-"}}
     names = [(await api.create(maps, body)).body["metadata"]["name"] for _ in range(2)]
     assert names[0] != names[1]
@@ -65,7 +65,9 @@ async def test_json_patch_tests_version(api: Api, maps: str) -> None:
     await api.patch(f"{maps}/m", {"data": {"a": "2"}})
     version = first["metadata"]["resourceVersion"]
     patch = [{"op": "replace", "path": "/metadata/resourceVersion", "value": version}]
-    assert (await api.patch(f"{maps}/m", [*patch, {"op": "add", "path": "/data/b", "value": "x"}], JSON_PATCH)).status == 409
+    assert (
+        await api.patch(f"{maps}/m", [*patch, {"op": "add", "path": "/data/b", "value": "x"}], JSON_PATCH)
+    ).status == 409
 
 
 async def test_unknown_field_warns_by_default(api: Api, pods: str) -> None:
@@ -133,8 +135,10 @@ async def test_immutable_config_map(api: Api, maps: str) -> None:
 
 
 async def test_secret_strings_become_data(api: Api, namespace: str) -> None:
-    """stringData is stored encoded, and is not read back."""
-    made = await api.create(f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "s"}, "stringData": {"k": "v"}})
+    """StringData is stored encoded, and is not read back."""
+    made = await api.create(
+        f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "s"}, "stringData": {"k": "v"}}
+    )
     assert (made.body["data"], made.body["type"], "stringData" in made.body) == ({"k": "dg=="}, "Opaque", False)
 
 
@@ -156,7 +160,11 @@ async def test_scale_subresource(api: Api, namespace: str) -> None:
     spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
     assert (await api.create(path, {"metadata": {"name": "d"}, "spec": spec})).status == 201
     scale = await api.patch(f"{path}/d/scale", {"spec": {"replicas": 3}})
-    assert (scale.body["kind"], scale.body["spec"], scale.body["status"]["selector"]) == ("Scale", {"replicas": 3}, "a=b")
+    assert (scale.body["kind"], scale.body["spec"], scale.body["status"]["selector"]) == (
+        "Scale",
+        {"replicas": 3},
+        "a=b",
+    )
     deployment = (await api.get(f"{path}/d")).body
     assert (deployment["spec"]["replicas"], deployment["metadata"]["generation"]) == (3, 2)
 
@@ -165,7 +173,9 @@ async def test_selector_must_match_template(api: Api, namespace: str) -> None:
     """A deployment whose selector does not select its template is 422."""
     template = {"metadata": {"labels": {"a": "c"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
-    answer = await api.create(f"/apis/apps/v1/namespaces/{namespace}/deployments", {"metadata": {"name": "d"}, "spec": spec})
+    answer = await api.create(
+        f"/apis/apps/v1/namespaces/{namespace}/deployments", {"metadata": {"name": "d"}, "spec": spec}
+    )
     assert (answer.status, answer.body["details"]["causes"][0]["field"]) == (422, "spec.template.metadata.labels")
 
 

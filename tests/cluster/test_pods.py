@@ -24,13 +24,19 @@ def pinned(node: str) -> Json:
 @pytest.fixture
 async def node(api: Api) -> str:
     """A node that no kubelet serves."""
-    name: str = (await api.create("/api/v1/nodes", {"metadata": {"generateName": "conformance-"}})).body["metadata"]["name"]
+    name: str = (await api.create("/api/v1/nodes", {"metadata": {"generateName": "conformance-"}})).body["metadata"][
+        "name"
+    ]
     return name
 
 
 async def bind(api: Api, pods: str, name: str, node: str) -> int:
     """Bind a pod; the status code."""
-    return (await api.create(f"{pods}/{name}/binding", {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}})).status
+    return (
+        await api.create(
+            f"{pods}/{name}/binding", {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
+        )
+    ).status
 
 
 async def test_quantities_are_canonical(api: Api, pods: str) -> None:
@@ -108,7 +114,9 @@ async def test_gated_affinity_only_tightens(api: Api, pods: str) -> None:
     field = {"key": "metadata.name", "operator": "In", "values": ["n"]}
     tighter = [{"op": "add", "path": f"{terms}/0/matchFields", "value": [field]}]
     assert (await api.patch(f"{pods}/p", tighter, JSON_PATCH)).status == 200
-    assert (await api.patch(f"{pods}/p", [{"op": "add", "path": f"{terms}/-", "value": term}], JSON_PATCH)).status == 422
+    assert (
+        await api.patch(f"{pods}/p", [{"op": "add", "path": f"{terms}/-", "value": term}], JSON_PATCH)
+    ).status == 422
     assert (await api.patch(f"{pods}/p", [{"op": "remove", "path": "/spec/affinity"}], JSON_PATCH)).status == 422
 
 
@@ -201,7 +209,9 @@ async def test_limit_range_fills_and_refuses(api: Api, namespace: str, pods: str
     """A LimitRange gives defaults to containers and refuses those beyond its maximum."""
     rule = {"type": "Container", "default": {"nvidia.com/gpu": "1"}, "max": {"cpu": "2"}}
     rule["default"]["cpu"] = "1"
-    await api.create(f"/api/v1/namespaces/{namespace}/limitranges", {"metadata": {"name": "l"}, "spec": {"limits": [rule]}})
+    await api.create(
+        f"/api/v1/namespaces/{namespace}/limitranges", {"metadata": {"name": "l"}, "spec": {"limits": [rule]}}
+    )
     seen = (await api.create(f"{pods}?dryRun=All", pod())).body["spec"]["containers"][0]["resources"]
     assert seen["limits"] == {"nvidia.com/gpu": "1", "cpu": "1"}
     body = pod()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from devcluster.apiserver import ApiServer
+
 from tests.cluster.api import STRATEGIC, Answer, Api
 
 Json = dict[str, Any]
@@ -17,8 +17,8 @@ NODES = ("gpu-node-1", "gpu-node-2")
 POD = "/api/v1/namespaces/team-a/pods"
 # In the order in which they were recorded. `+x` prepares state that another component made then.
 JOURNEY = (
-    "create-named", "create-exists", "create-invalid", "create-unknown-field-strict", "create-dry-run", "+unschedulable",
-    "get-pod", "create-generate-name", "+bind-burst", "update-immutable", "update-env-immutable", "annotate-merge",
+    "create-named", "create-exists", "create-invalid", "create-unknown-field-strict", "create-dry-run",
+    "+unschedulable", "get-pod", "create-generate-name", "+bind-burst", "update-immutable", "update-env-immutable", "annotate-merge",
     "json-patch-test-fails", "gated-create", "gate-add-later", "gate-remove-and-pin", "+bind-gated", "bound-pod",
     "bind-again", "delete-bound-graceful", "delete-forced", "get-missing", "list-bad-field-selector",
     "list-bad-label-selector", "list-chunk", "list-table", "nodes-table", "not-acceptable", "unsupported-media",
@@ -47,6 +47,7 @@ class Journey:
         self.stale = ""
 
     async def run(self) -> None:
+        """Every step."""
         await self.api.create("/api/v1/namespaces", {"metadata": {"name": "team-a"}})
         for name in NODES:
             labels = {"kubernetes.io/hostname": name}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from devcluster.apiserver import ApiServer
+
 from tests.cluster.api import Api
 
 INITIAL = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
@@ -18,7 +19,7 @@ def seen(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 async def test_initial_events_end_with_bookmark(api: Api, maps: str) -> None:
-    """sendInitialEvents sends what there is, then a bookmark that says so, then changes."""
+    """SendInitialEvents sends what there is, then a bookmark that says so, then changes."""
     await api.create(maps, {"metadata": {"name": "a"}})
     async with api.watch(f"{maps}?{INITIAL}&fieldSelector=metadata.name%3Da") as stream:
         first = await stream.until("BOOKMARK")
@@ -30,7 +31,7 @@ async def test_initial_events_end_with_bookmark(api: Api, maps: str) -> None:
 
 
 async def test_initial_events_need_match(api: Api, maps: str) -> None:
-    """sendInitialEvents without resourceVersionMatch is 422."""
+    """SendInitialEvents without resourceVersionMatch is 422."""
     answer = await api.get(f"{maps}?watch=true&sendInitialEvents=true")
     assert answer.status == 422
 
@@ -97,7 +98,11 @@ async def test_compacted_version_is_gone(embedded: ApiServer) -> None:
         await api.delete(f"{path}/a")
         embedded.machine.store.compact()
         gone = await api.get(f"{path}?watch=1&resourceVersion={version}")
-        assert (gone.body["type"], gone.body["object"]["code"], gone.body["object"]["reason"]) == ("ERROR", 410, "Expired")
+        assert (gone.body["type"], gone.body["object"]["code"], gone.body["object"]["reason"]) == (
+            "ERROR",
+            410,
+            "Expired",
+        )
         assert (await api.get(f"{path}?limit=1&continue={token}")).status == 410
         assert (await api.get(path)).status == 200
 
@@ -112,7 +117,9 @@ async def test_window_forgets_the_oldest(tmp_path: Path) -> None:
                 (await api.create(path, {"metadata": {"name": f"m{index}"}})).body["metadata"]["resourceVersion"]
                 for index in range(5)
             ]
-            assert (await api.get(f"{path}?watch=1&resourceVersion={versions[0]}&timeoutSeconds=1")).body["type"] == "ERROR"
+            assert (await api.get(f"{path}?watch=1&resourceVersion={versions[0]}&timeoutSeconds=1")).body[
+                "type"
+            ] == "ERROR"
             async with api.watch(f"{path}?watch=1&resourceVersion={versions[2]}&timeoutSeconds=1") as stream:
                 assert seen(await stream.rest()) == [("ADDED", "m3"), ("ADDED", "m4")]
 
@@ -125,7 +132,9 @@ async def test_stream_as_recorded(embedded: ApiServer, shared_data: Path) -> Non
     path = "/api/v1/namespaces/team-a/configmaps"
     async with Api(embedded.url, token=embedded.token, context=context) as api:
         await api.create("/api/v1/namespaces", {"metadata": {"name": "team-a"}})
-        applied = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"a": "1"}})
+        applied = json.dumps(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"a": "1"}}
+        )
         await api.patch(f"{path}/applied?fieldManager=one", applied, "application/apply-patch+yaml")
         await api.create(path, {"metadata": {"name": "ledger"}, "data": {"a": "2"}})
         async with api.watch(f"{path}?{INITIAL}&timeoutSeconds=1") as stream:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
-
 from devcluster.apiserver.pki import make_certificates
+
 from tests.cluster.api import Api
 
 Json = dict[str, Any]
@@ -64,7 +64,9 @@ class Hook:
         response = {"uid": review["request"]["uid"], **self.decide(review["request"])}
         return web.json_response({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
 
-    async def register(self, api: Api, namespace: str, *, name: str = "a", kind: str = "MutatingWebhookConfiguration", **rest: Any) -> str:
+    async def register(
+        self, api: Api, namespace: str, *, name: str = "a", kind: str = "MutatingWebhookConfiguration", **rest: Any
+    ) -> str:
         """Register it for pods of the namespace; the path of the configuration."""
         webhook = {
             "name": f"{name}.conformance.example.com",

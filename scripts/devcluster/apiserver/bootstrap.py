@@ -27,10 +27,25 @@ async def populate(machine: Machine) -> None:
         furnish(machine, name)
     for name, value in _PRIORITIES.items():
         meta = {"name": name, "generation": 1}
-        rest = {"value": value, "description": "Used for system critical pods.", "preemptionPolicy": "PreemptLowerPriority"}
-        _write(machine, "priorityclasses", "scheduling.k8s.io", _object("PriorityClass", "scheduling.k8s.io/v1", meta) | rest)
+        rest = {
+            "value": value,
+            "description": "Used for system critical pods.",
+            "preemptionPolicy": "PreemptLowerPriority",
+        }
+        _write(
+            machine,
+            "priorityclasses",
+            "scheduling.k8s.io",
+            _object("PriorityClass", "scheduling.k8s.io/v1", meta) | rest,
+        )
     ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]
-    spec = {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": ports, "sessionAffinity": "None", "type": "ClusterIP"}
+    spec = {
+        "clusterIP": "10.0.0.1",
+        "clusterIPs": ["10.0.0.1"],
+        "ports": ports,
+        "sessionAffinity": "None",
+        "type": "ClusterIP",
+    }
     service = _object("Service", "v1", {"name": "kubernetes", "namespace": "default"})
     _write(machine, "services", "", service | {"spec": spec, "status": {"loadBalancer": {}}})
 
@@ -39,7 +54,9 @@ def furnish(machine: Machine, namespace: str) -> None:
     """Give a namespace its service account and the cluster's CA, as two controllers of a real cluster do."""
     accounts = machine.store.collection("/serviceaccounts")
     if accounts.get(namespace, "default") is None:
-        _write(machine, "serviceaccounts", "", _object("ServiceAccount", "v1", {"name": "default", "namespace": namespace}))
+        _write(
+            machine, "serviceaccounts", "", _object("ServiceAccount", "v1", {"name": "default", "namespace": namespace})
+        )
     if machine.store.collection("/configmaps").get(namespace, _ROOT_CA) is None:
         meta = {"name": _ROOT_CA, "namespace": namespace, "annotations": {"kubernetes.io/description": _ROOT_CA_TEXT}}
         _write(machine, "configmaps", "", _object("ConfigMap", "v1", meta) | {"data": {"ca.crt": machine.ca_pem}})

@@ -8,11 +8,11 @@ import yaml
 from devcluster.apiserver import events, negotiate, status
 from devcluster.apiserver.call import Call
 from devcluster.apiserver.decode import Decoder
+from devcluster.apiserver.kinds import strategy_of
 from devcluster.apiserver.machine import Machine
 from devcluster.apiserver.protobuf import ProtobufError, decode_envelope
 from devcluster.apiserver.resources import Resource
 from devcluster.apiserver.schema import Type
-from devcluster.apiserver.strategy import strategy_of
 
 Json = dict[str, Any]
 
@@ -67,9 +67,13 @@ def check_kind(tree: Json, *, group_version: str, kind: str) -> None:
     if given_kind == kind and given_version == group_version:
         return
     if given_kind != kind:
-        message = f'{given_kind} in version "{given_version}" cannot be handled as a {kind}: no kind "{given_kind}" matches'
+        message = (
+            f'{given_kind} in version "{given_version}" cannot be handled as a {kind}: no kind "{given_kind}" matches'
+        )
     else:
-        message = f"the API version in the data ({given_version}) does not match the expected API version ({group_version})"
+        message = (
+            f"the API version in the data ({given_version}) does not match the expected API version ({group_version})"
+        )
     raise status.bad_request(message)
 
 
@@ -102,7 +106,9 @@ def _report_unknown(unknown: list[str], call: Call, *, kind: str, version: str) 
         if call.method == "PATCH":
             shown = f'Invalid value: "{call.body.decode(errors="replace")}": {what}'
             raise status.ApiError(
-                422, "Invalid", f' "" is invalid: patch: {shown}',
+                422,
+                "Invalid",
+                f' "" is invalid: patch: {shown}',
                 details={"causes": [status.Cause("patch", shown).as_json()]},
             )
         raise status.bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {what}')

@@ -5,11 +5,12 @@ their canonical form. What is stored is therefore what a client of a real server
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from devcluster.apiserver import quantity
-from devcluster.apiserver.schema import List, Map, Scalar, Struct, Type
+from devcluster.apiserver.schema import List, Map, Struct, Type
 
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
 _MICRO = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
@@ -60,14 +61,14 @@ class Decoder:
             return self._struct(declared, value, path)
         if isinstance(declared, List):
             if not isinstance(value, list):
-                raise ValueError(_mismatch(value, path, "array"))
+                raise ValueError(_mismatch(value, path, "array"))  # noqa: TRY004 - one error for all bad bodies
             return [
                 _null_item(declared.item) if item is None else self.decode(declared.item, item, f"{path}[{index}]")
                 for index, item in enumerate(value)
             ]
         if isinstance(declared, Map):
             if not isinstance(value, dict):
-                raise ValueError(_mismatch(value, path, "map"))
+                raise ValueError(_mismatch(value, path, "map"))  # noqa: TRY004 - one error for all bad bodies
             return {
                 key: _null_item(declared.value) if item is None else self.decode(declared.value, item, f"{path}.{key}")
                 for key, item in value.items()
@@ -76,7 +77,8 @@ class Decoder:
 
     def _struct(self, declared: Struct, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
-            raise ValueError(_mismatch(value, path, declared.name.rsplit(".", 1)[-1]))
+            wanted = declared.name.rsplit(".", 1)[-1]
+            raise ValueError(_mismatch(value, path, wanted))  # noqa: TRY004 - one error for all bad bodies
         short = declared.name.rsplit(".", 1)[-1]
         absent = _ZERO_IS_ABSENT.get(short, ())
         fields = declared.fields
@@ -111,33 +113,43 @@ def _null_item(declared: Type) -> Any:
     return {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0"}.get(declared.kind)
 
 
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# Which JSON values each kind of leaf takes.
+_ACCEPTS: dict[str, Callable[[Any], bool]] = {
+    "string": _text,
+    "bytes": _text,
+    "time": _text,
+    "microtime": _text,
+    "integer": lambda value: _whole(value) or (isinstance(value, float) and value.is_integer()),
+    "number": _number,
+    "boolean": lambda value: isinstance(value, bool),
+    "quantity": lambda value: _text(value) or _number(value),
+    "intstr": lambda value: _text(value) or _whole(value),
+}
+
+
 def _scalar(kind: str, value: Any, path: str) -> Any:
-    if kind in {"string", "bytes"}:
-        if isinstance(value, str):
-            return value
-    elif kind == "integer":
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-    elif kind == "boolean":
-        if isinstance(value, bool):
-            return value
-    elif kind == "quantity":
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            return quantity.canonical(str(value))
-    elif kind == "intstr":
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            return value
-    elif kind in {"time", "microtime"}:
-        if isinstance(value, str):
-            return _time(kind, value, path)
-    elif kind == "number":
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return value
-    else:
+    accepts = _ACCEPTS.get(kind)
+    if accepts is None:
         return value
-    raise ValueError(_mismatch(value, path, kind))
+    if not accepts(value):
+        raise ValueError(_mismatch(value, path, kind))
+    if kind == "quantity":
+        return quantity.canonical(str(value))
+    if kind in {"time", "microtime"}:
+        return _time(kind, value, path)
+    return int(value) if kind == "integer" else value
 
 
 def _time(kind: str, text: str, path: str) -> str:

@@ -80,7 +80,11 @@ def _resources(group: str, version: str) -> bytes:
         rows.append(_row(resource))
         rows += [_sub_row(resource, sub) for sub in resource.subresources]
     name = f"{group}/{version}" if group else version
-    listing: Json = {"kind": "APIResourceList", "groupVersion": name, "resources": sorted(rows, key=lambda r: r["name"])}
+    listing: Json = {
+        "kind": "APIResourceList",
+        "groupVersion": name,
+        "resources": sorted(rows, key=lambda r: r["name"]),
+    }
     if group:
         listing["apiVersion"] = "v1"
     return orjson.dumps(listing)

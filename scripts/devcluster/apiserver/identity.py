@@ -31,7 +31,14 @@ class Tokens:
         return token
 
     def issue_for_account(
-        self, *, namespace: str, name: str, uid: str, audiences: Sequence[str], expires: datetime, bound: Mapping[str, Any]
+        self,
+        *,
+        namespace: str,
+        name: str,
+        uid: str,
+        audiences: Sequence[str],
+        expires: datetime,
+        bound: Mapping[str, Any],
     ) -> str:
         """A service account's token: a signed JWT, good until it expires."""
         identifier = secrets.token_hex(16)

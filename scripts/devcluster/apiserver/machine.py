@@ -112,9 +112,7 @@ class Machine:
 
     def type_of(self, resource: Resource) -> Type:
         """The stored type: both views of events are kept as core/v1."""
-        return self.schema.type_of(
-            "io.k8s.api.core.v1.Event" if resource.storage == "events" else resource.definition
-        )
+        return self.schema.type_of("io.k8s.api.core.v1.Event" if resource.storage == "events" else resource.definition)
 
     def struct(self, definition: str) -> Struct:
         """A definition that is known to be an object."""

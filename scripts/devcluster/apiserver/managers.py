@@ -124,7 +124,9 @@ def _set(obj: Json, entries: list[Json]) -> None:
         obj["metadata"].pop("managedFields", None)
 
 
-def apply(live: Json | None, config: Json, declared: Type, writer: Writer, *, force: bool, ignored: frozenset[str]) -> Json:
+def apply(
+    live: Json | None, config: Json, declared: Type, writer: Writer, *, force: bool, ignored: frozenset[str]
+) -> Json:
     """The live object with the configuration applied, ownership included (defaults are not yet set).
 
     Raises:
@@ -136,15 +138,15 @@ def apply(live: Json | None, config: Json, declared: Type, writer: Writer, *, fo
     wrote, _ = ownership.changed(_plain(base), _plain(merged), declared)
     entries = list(base["metadata"].get("managedFields") or ())
     others = [entry for entry in entries if not _is(entry, writer, "Apply")]
-    entries = _settle(others, _strip(wrote, ignored), claimed, force=force)
-    before = next((entry["fieldsV1"] for entry in base["metadata"].get("managedFields") or () if _is(entry, writer, "Apply")), {})
+    kept = _settle(others, _strip(wrote, ignored), claimed, force=force)
+    before: Trie = next((entry["fieldsV1"] for entry in entries if _is(entry, writer, "Apply")), {})
     dropped = ownership.difference(before, claimed)
-    for entry in entries:
+    for entry in kept:
         dropped = ownership.difference(dropped, entry["fieldsV1"])
     if dropped:
         merged = ownership.without(merged, dropped, declared)
     result = {**merged, "metadata": dict(merged["metadata"])}
-    _set(result, [*entries, _applied(live, writer, claimed, changed=bool(wrote) or claimed != before)])
+    _set(result, [*kept, _applied(live, writer, claimed, changed=bool(wrote) or claimed != before)])
     return result
 
 
@@ -199,7 +201,12 @@ def _conflict(conflicts: list[tuple[str, str]]) -> status.ApiError:
 
 def merge_typed(live: Any, config: Any, declared: Type) -> Any:
     """Configuration over live value, by the type: keyed lists by key, sets as sets, atomics replaced."""
-    if isinstance(declared, Struct | Map) and not declared.atomic and isinstance(live, dict) and isinstance(config, dict):
+    if (
+        isinstance(declared, Struct | Map)
+        and not declared.atomic
+        and isinstance(live, dict)
+        and isinstance(config, dict)
+    ):
         merged = dict(live)
         for key, value in config.items():
             kind = declared.value if isinstance(declared, Map) else declared.fields.get(key, ANY)

@@ -67,7 +67,7 @@ def _group_paths() -> dict[str, list[Resource]]:
 def _index(schema: Schema) -> bytes:
     paths = {}
     for path in _group_paths():
-        digest = hashlib.sha512((_document(schema, path) or b"")).hexdigest().upper()
+        digest = hashlib.sha512(_document(schema, path) or b"").hexdigest().upper()
         paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
     return orjson.dumps({"paths": paths})
 
@@ -89,7 +89,9 @@ def _document(schema: Schema, path: str) -> bytes | None:
 
 
 def _paths(resource: Resource, prefix: str) -> Json:
-    base = f"{prefix}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{prefix}/{resource.plural}"
+    base = (
+        f"{prefix}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{prefix}/{resource.plural}"
+    )
     item = f"{base}/{{name}}"
     gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     verbs = set(resource.verbs)
@@ -108,8 +110,8 @@ def _paths(resource: Resource, prefix: str) -> Json:
             "delete": _operation("delete", gvk, _META + "Status"),
         }
     for sub in resource.subresources:
-        kind = {"group": sub.group if sub.group is not None else resource.group, "version": sub.version or resource.version,
-                "kind": sub.kind or resource.kind}  # fmt: skip
+        group = resource.group if sub.group is None else sub.group
+        kind = {"group": group, "version": sub.version or resource.version, "kind": sub.kind or resource.kind}
         definition = sub.definition or resource.definition
         methods = {"create": "post", "get": "get", "update": "put", "patch": "patch"}
         paths[f"{item}/{sub.name}"] = {

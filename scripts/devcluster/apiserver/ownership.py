@@ -22,9 +22,7 @@ def changed(old: Any, new: Any, declared: Type) -> tuple[Trie, Trie]:
     removed: Trie = {}
     if old == new:
         return wrote, removed
-    if isinstance(declared, Struct) and not declared.atomic:
-        _compare_fields(old, new, declared, wrote, removed)
-    elif isinstance(declared, Map) and not declared.atomic:
+    if (isinstance(declared, Struct) and not declared.atomic) or (isinstance(declared, Map) and not declared.atomic):
         _compare_fields(old, new, declared, wrote, removed)
     elif isinstance(declared, List) and declared.kind in {"map", "set"}:
         _compare_items(old, new, declared, wrote, removed)
@@ -163,7 +161,9 @@ def intersection(left: Trie, right: Trie) -> Trie:
             common[_SELF] = {}
             continue
         both_self = (not below or _SELF in below) and (not other or _SELF in other)
-        deeper = intersection({k: v for k, v in below.items() if k != _SELF}, {k: v for k, v in other.items() if k != _SELF})
+        deeper = intersection(
+            {k: v for k, v in below.items() if k != _SELF}, {k: v for k, v in other.items() if k != _SELF}
+        )
         if deeper:
             common[element] = {**deeper, _SELF: {}} if both_self else deeper
         elif both_self:

@@ -72,7 +72,7 @@ def _find(holder: Json, pointer: str) -> tuple[Any, str]:
 
 
 def _index(items: list[Any], token: str, *, end: bool) -> int:
-    if token == "-" and end:
+    if token == "-" and end:  # noqa: S105 - a token of a JSON pointer
         return len(items)
     if not token.isdigit() or int(token) > len(items) - (0 if end else 1):
         raise PatchError(f"index {token} is out of bounds")
@@ -159,23 +159,26 @@ def _merge_object(target: Json, patch: Json, declared: Struct | Map) -> Json:
     if _RETAIN in patch:
         merged = {key: value for key, value in merged.items() if key in patch[_RETAIN]}
     for key, value in patch.items():
-        if key in {_DIRECTIVE, _RETAIN}:
-            continue
         if key.startswith(_DELETE_PREFIX):
             field = key.removeprefix(_DELETE_PREFIX)
             merged[field] = [item for item in merged.get(field) or () if item not in value]
-        elif key.startswith(_ORDER_PREFIX):
-            continue
+        elif key.startswith("$"):
+            continue  # directives: applied above, or once all fields are merged
         elif value is None:
             merged.pop(key, None)
         else:
             merged[key] = strategic_merge(merged.get(key), value, _child(declared, key))
+    _reorder(merged, patch, declared)
+    return merged
+
+
+def _reorder(merged: Json, patch: Json, declared: Struct | Map) -> None:
+    """Obey `$setElementOrder` of every list."""
     for key, order in patch.items():
         if key.startswith(_ORDER_PREFIX):
             field = key.removeprefix(_ORDER_PREFIX)
             if field in merged:
                 merged[field] = _ordered(merged[field], order, _child(declared, field))
-    return merged
 
 
 def _child(declared: Struct | Map, key: str) -> Type:

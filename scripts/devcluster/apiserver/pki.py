@@ -1,8 +1,8 @@
 """The server's own certificate authority and serving certificate."""
 
-import datetime
 import ipaddress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_VALID = datetime.timedelta(days=365)
-_SKEW = datetime.timedelta(hours=1)
+_VALID = timedelta(days=365)
+_SKEW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Certificates:
         return self.ca.read_text()
 
 
-def make_certificates(folder: Path, hosts: list[str], *, now: datetime.datetime) -> Certificates:
+def make_certificates(folder: Path, hosts: list[str], *, now: datetime) -> Certificates:
     """Create an authority and a serving certificate for the hosts (names or addresses) in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = Certificates(ca=folder / "ca.crt", certificate=folder / "server.crt", key=folder / "server.key")
@@ -41,14 +41,12 @@ def make_certificates(folder: Path, hosts: list[str], *, now: datetime.datetime)
     files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     files.key.touch(mode=0o600)
     files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
 
 
-def _authority(name: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime.datetime) -> x509.Certificate:
+def _authority(name: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     usage = x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=True,
@@ -77,7 +75,7 @@ def _serving(
     *,
     issuer: x509.Name,
     issuer_key: ec.EllipticCurvePrivateKey,
-    now: datetime.datetime,
+    now: datetime,
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "devcluster-apiserver")])
     return (
@@ -86,14 +84,12 @@ def _serving(
         .add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, now: datetime.datetime) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, now: datetime) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

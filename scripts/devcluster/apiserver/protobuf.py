@@ -1,10 +1,11 @@
-"""Protobuf bodies of the few kinds that kubectl insists on sending so, decoded by field tables.
+r"""Protobuf bodies of the few kinds that kubectl insists on sending so, decoded by field tables.
 
-The wire format: the magic `k8s\\0`, then an Unknown message (type meta, raw object bytes).
+The wire format: the magic `k8s\0`, then an Unknown message (type meta, raw object bytes).
 """
 
 import base64
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +13,10 @@ from devcluster.apiserver.protofields import MESSAGES
 
 Json = dict[str, Any]
 _MAGIC = b"k8s\x00"
-_ZERO_MEANS_ZERO = {"replicas", "gracePeriodSeconds", "parallelism", "completions", "backoffLimit", "value", "immutable",
-                    "automountServiceAccountToken", "revisionHistoryLimit"}  # fmt: skip
+_ZERO_MEANS_ZERO = {
+    "replicas", "gracePeriodSeconds", "parallelism", "completions", "backoffLimit", "value", "immutable",
+    "automountServiceAccountToken", "revisionHistoryLimit",
+}  # fmt: skip
 
 
 class ProtobufError(ValueError):
@@ -84,25 +87,35 @@ def _map_entry(kind: str, data: bytes) -> tuple[str, Any]:
 
 
 def _value(kind: str, value: Any) -> Any:
-    if kind == "string":
-        return value.decode()
-    if kind == "bytes64":
-        return base64.b64encode(value).decode()
-    if kind == "bytes":
-        return value
-    if kind == "bool":
-        return bool(value)
-    if kind == "int":
-        return value - (1 << 64) if value >= 1 << 63 else value
-    if kind == "time":
-        seconds = decode_message("Timestamp", value).get("seconds", 0)
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if kind == "intstr":
-        either = decode_message("IntOrString", value)
-        return either.get("strVal", "") if either.get("type") else either.get("intVal", 0)
-    if kind == "quantity":
-        return decode_message("Quantity", value).get("string", "0")
-    return decode_message(kind, value)
+    convert = _SCALARS.get(kind)
+    return convert(value) if convert else decode_message(kind, value)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _moment(value: bytes) -> str:
+    seconds = decode_message("Timestamp", value).get("seconds", 0)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _int_or_string(value: bytes) -> int | str:
+    either = decode_message("IntOrString", value)
+    found: int | str = either.get("strVal", "") if either.get("type") else either.get("intVal", 0)
+    return found
+
+
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "string": bytes.decode,
+    "bytes": bytes,
+    "bytes64": lambda value: base64.b64encode(value).decode(),
+    "bool": bool,
+    "int": _signed,
+    "time": _moment,
+    "intstr": _int_or_string,
+    "quantity": lambda value: decode_message("Quantity", value).get("string", "0"),
+}
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

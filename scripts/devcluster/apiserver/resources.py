@@ -61,7 +61,9 @@ class Resource:
 
 _CORE = "io.k8s.api.core.v1."
 _STATUS = Subresource("status")
-_SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale", definition="io.k8s.api.autoscaling.v1.Scale")
+_SCALE = Subresource(
+    "scale", group="autoscaling", version="v1", kind="Scale", definition="io.k8s.api.autoscaling.v1.Scale"
+)
 _CREATE = ("create",)
 
 _POD_SUBRESOURCES = (
@@ -94,9 +96,7 @@ def _of(group: str, package: str, plural: str, kind: str, *short: str, **rest: o
 
 def _workload(plural: str, kind: str, short: str, *, scale: bool = True) -> Resource:
     subresources = (_SCALE, _STATUS) if scale else (_STATUS,)
-    return _of(
-        "apps", "apps", plural, kind, short, subresources=subresources, categories=("all",), generations=True
-    )
+    return _of("apps", "apps", plural, kind, short, subresources=subresources, categories=("all",), generations=True)
 
 
 def _cluster(group: str, package: str, plural: str, kind: str, *short: str, **rest: object) -> Resource:
@@ -113,7 +113,9 @@ def _core_resources() -> tuple[Resource, ...]:
         _core("endpoints", "Endpoints", "ep", singular="endpoints", put_creates=True),
         _core("events", "Event", "ev", storage="events", put_creates=True),
         _core("limitranges", "LimitRange", "limits"),
-        _core("namespaces", "Namespace", "ns", namespaced=False, verbs=_NO_COLLECTION, subresources=(finalize, _STATUS)),
+        _core(
+            "namespaces", "Namespace", "ns", namespaced=False, verbs=_NO_COLLECTION, subresources=(finalize, _STATUS)
+        ),
         _core("nodes", "Node", "no", namespaced=False, subresources=(_STATUS,)),
         _core("persistentvolumeclaims", "PersistentVolumeClaim", "pvc", subresources=(_STATUS,)),
         _core("persistentvolumes", "PersistentVolume", "pv", namespaced=False, subresources=(_STATUS,)),
@@ -166,4 +168,6 @@ def _group_resources() -> tuple[Resource, ...]:
 
 RESOURCES: tuple[Resource, ...] = _core_resources() + _group_resources()
 BY_PATH: dict[tuple[str, str, str], Resource] = {(r.group, r.version, r.plural): r for r in RESOURCES}
-GROUP_VERSIONS: frozenset[tuple[str, str]] = frozenset((r.group, r.version) for r in RESOURCES) | {("autoscaling", "v1")}
+GROUP_VERSIONS: frozenset[tuple[str, str]] = frozenset((r.group, r.version) for r in RESOURCES) | {
+    ("autoscaling", "v1")
+}

@@ -115,12 +115,9 @@ class Schema:
             return self._list(declared)
         if kind == "object":
             values = declared.get("additionalProperties")
-            if values is None:
-                return ANY
-            return Map(self._compile(values), atomic=declared.get("x-kubernetes-map-type") == "atomic")
-        if kind == "string" and declared.get("format") == "byte":
-            return Scalar("bytes")
-        return Scalar(kind)
+            atomic = declared.get("x-kubernetes-map-type") == "atomic"
+            return ANY if values is None else Map(self._compile(values), atomic=atomic)
+        return Scalar("bytes" if kind == "string" and declared.get("format") == "byte" else kind)
 
     def _list(self, declared: Mapping[str, Any]) -> List:
         keys = tuple(declared.get("x-kubernetes-list-map-keys", ()))

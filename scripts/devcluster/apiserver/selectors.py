@@ -100,9 +100,9 @@ def _values(tokens: list[str]) -> frozenset[str]:
     values: set[str] = set()
     while tokens:
         token = tokens.pop(0)
-        if token == ")":
+        if token == ")":  # noqa: S105 - a token of the selector language
             return frozenset(values)
-        if token != ",":
+        if token != ",":  # noqa: S105 - a token of the selector language
             values.add(token)
     raise status.bad_request("unable to parse requirement: found '', expected: ',', or ')'")
 
@@ -184,12 +184,10 @@ def named(text: str) -> str | None:
 
 
 def _field_term(term: str, resource: Resource) -> tuple[str, str, bool]:
-    for operator, wanted in (("!=", False), ("==", True), ("=", True)):
-        path, found, value = term.partition(operator)
-        if found:
-            break
-    else:
+    operator = next((known for known in ("!=", "==", "=") if known in term), None)
+    if operator is None:
         raise status.bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
+    path, _, value = term.partition(operator)
     if resource.group == "events.k8s.io":
         path = path.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
     names = _NAMES if resource.namespaced else _NAMES[:1]
@@ -198,7 +196,7 @@ def _field_term(term: str, resource: Resource) -> tuple[str, str, bool]:
         if resource.storage not in _FIELDS:
             message = f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         raise status.bad_request(message)
-    return path, value, wanted
+    return path, value, operator != "!="
 
 
 def _field(obj: Mapping[str, Any], path: str) -> str:

@@ -11,19 +11,15 @@ from typing import Any, Protocol, Self
 import yaml
 from aiohttp import web
 
-from devcluster.apiserver import bootstrap, kinds, schema
+from devcluster.apiserver import bootstrap, schema
 from devcluster.apiserver.admission import Chain
-from devcluster.apiserver.front import Front
+from devcluster.apiserver.front import BODY_LIMIT, Front
 from devcluster.apiserver.identity import ADMIN, Tokens
 from devcluster.apiserver.machine import Machine
 from devcluster.apiserver.pki import Certificates, make_certificates
 from devcluster.apiserver.store import Store
 
-_BODY_LIMIT = 3 * 1024 * 1024
 _SHUTDOWN = 2.0  # seconds that open watches get
-
-
-assert kinds  # importing it registers the rules of each kind
 
 
 def _now() -> datetime:
@@ -84,15 +80,11 @@ class ApiServer:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._certificates.certificate, self._certificates.key)
         front = Front(self.machine, self.tokens, audit=self.folder / "audit.log", logs=self)
-        server = web.Server(
-            front.handle, request_factory=_request_factory, handler_cancellation=True, access_log=None
-        )
+        server = web.Server(front.handle, request_factory=_request_factory, handler_cancellation=True, access_log=None)
         self._front = front
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._host, self._port, ssl_context=context, backlog=512
-        )
+        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=context, backlog=512)
         await site.start()
         self._port = self._runner.addresses[0][1]
         front.address = f"{self._host}:{self._port}"
@@ -151,6 +143,7 @@ class ApiServer:
         path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def _request_factory(*args: Any, **kwargs: Any) -> web.BaseRequest:
+def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
     """Requests that take bodies as large as a real server does."""
-    return web.BaseRequest(*args, asyncio.get_running_loop(), client_max_size=_BODY_LIMIT, **kwargs)
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT)

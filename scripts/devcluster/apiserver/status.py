@@ -170,7 +170,5 @@ def not_acceptable() -> ApiError:
 
 def unsupported_media(accepted: Sequence[str]) -> ApiError:
     """415: a body of a type that the verb does not take."""
-    message = (
-        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
-    )
+    message = "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
     return ApiError(415, "UnsupportedMediaType", message)

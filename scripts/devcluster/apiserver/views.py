@@ -69,9 +69,7 @@ def _partial(entry: Entry, accept: Accept) -> Json:
     return {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": entry.obj["metadata"]}
 
 
-def _table(
-    call: Call, accept: Accept, entries: Any, meta: Json, machine: Machine, *, columns: bool
-) -> Json:
+def _table(call: Call, accept: Accept, entries: Any, meta: Json, machine: Machine, *, columns: bool) -> Json:
     printer = tables.printer_of(call.resource)
     include = call.query.get("includeObject", "Metadata")
     partial = Accept(view="PartialObjectMetadata", version=accept.version)

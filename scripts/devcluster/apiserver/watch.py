@@ -18,9 +18,7 @@ Show = Callable[[Entry], bytes]
 _BOOKMARK_EVERY = 60.0  # seconds
 _DEFAULT_TIMEOUT = 1800  # seconds
 _END = {"k8s.io/initial-events-end": "true"}
-_WRONG_MATCH = (
-    "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-)
+_WRONG_MATCH = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
 
 
 class Watch:

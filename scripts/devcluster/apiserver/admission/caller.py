@@ -16,7 +16,11 @@ from devcluster.apiserver.selectors import selector_matches
 
 Json = dict[str, Any]
 _MOST_CONNECTIONS = 64
-_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, */*", "User-Agent": "kube-apiserver-admission"}
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json, */*",
+    "User-Agent": "kube-apiserver-admission",
+}
 
 
 @functools.lru_cache(maxsize=64)
@@ -55,9 +59,12 @@ class Caller:
             self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
         try:
             context = _context(config.get("caBundle", ""))
-            async with asyncio.timeout(seconds), self._session.post(
-                url, data=body, headers=_HEADERS, ssl=context, server_hostname=server_name
-            ) as response:
+            async with (
+                asyncio.timeout(seconds),
+                self._session.post(
+                    url, data=body, headers=_HEADERS, ssl=context, server_hostname=server_name
+                ) as response,
+            ):
                 answer = await response.read()
                 if response.status != 200:
                     text = answer.decode(errors="replace").strip() or response.reason
@@ -76,7 +83,10 @@ class Caller:
         namespace, name = service["namespace"], service["name"]
         host, port = self._resolve(namespace, name, int(service.get("port", 443)))
         path = service.get("path", "")
-        return f"https://{host}:{port}{path if path.startswith('/') or not path else '/' + path}", f"{name}.{namespace}.svc"
+        return (
+            f"https://{host}:{port}{path if path.startswith('/') or not path else '/' + path}",
+            f"{name}.{namespace}.svc",
+        )
 
     def _resolve(self, namespace: str, name: str, port: int) -> tuple[str, int]:
         entry = self._machine.store.collection("/services").get(namespace, name)

@@ -33,6 +33,10 @@ def check(attributes: Attributes, machine: Machine) -> None:
     error = refusal(attributes, f"unable to create new content in namespace {dying} because it is being terminated")
     details = dict(error.details or {})
     details["causes"] = [
-        {"reason": "NamespaceTerminating", "message": f"namespace {dying} is being terminated", "field": "metadata.namespace"}
+        {
+            "reason": "NamespaceTerminating",
+            "message": f"namespace {dying} is being terminated",
+            "field": "metadata.namespace",
+        }
     ]
     raise status.ApiError(error.code, error.reason, error.message, details=details)

@@ -125,7 +125,8 @@ def runtime_class(attributes: Attributes, machine: Machine) -> None:
     scheduling = entry.obj.get("scheduling") or {}
     selector, wanted = spec.get("nodeSelector") or {}, scheduling.get("nodeSelector") or {}
     if any(selector.get(key, value) != value for key, value in wanted.items()):
-        why = f"pod rejected: conflict: runtimeClass.scheduling.nodeSelector = {wanted}; pod.spec.nodeSelector = {selector}"
+        both = f"runtimeClass.scheduling.nodeSelector = {wanted}; pod.spec.nodeSelector = {selector}"
+        why = f"pod rejected: conflict: {both}"
         raise refusal(attributes, why)
     if wanted:
         spec["nodeSelector"] = {**selector, **wanted}

@@ -28,7 +28,9 @@ def check(attributes: Attributes, machine: Machine) -> None:
         _require(attributes, entry.name, hard)
         used = _used(hard, attributes.namespace, machine)
         over = [
-            name for name in sorted(hard) if asked.get(name) and used.get(name, Fraction()) + asked[name] > parse(hard[name])
+            name
+            for name in sorted(hard)
+            if asked.get(name) and used.get(name, Fraction()) + asked[name] > parse(hard[name])
         ]
         if over:
             raise refusal(
@@ -99,7 +101,11 @@ def usage_of(obj: Json, storage: str) -> Usage:
 
 
 def _text(value: Fraction) -> str:
-    return canonical(str(value.numerator)) if value.denominator == 1 else f"{-(-value.numerator * 1000 // value.denominator)}m"
+    return (
+        canonical(str(value.numerator))
+        if value.denominator == 1
+        else f"{-(-value.numerator * 1000 // value.denominator)}m"
+    )
 
 
 def _shown(usage: Usage, names: list[str]) -> str:

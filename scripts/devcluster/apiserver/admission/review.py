@@ -73,7 +73,9 @@ def answer(body: bytes, uid: str) -> Verdict:
     except orjson.JSONDecodeError as error:
         raise ReviewError(f"could not get REST client: the answer is no JSON: {error}") from error
     if not isinstance(review, dict) or review.get("kind") != "AdmissionReview" or review.get("apiVersion") != _VERSION:
-        raise ReviewError(f'received invalid webhook response: expected webhook response of {_VERSION}, Kind=AdmissionReview')
+        raise ReviewError(
+            f"received invalid webhook response: expected webhook response of {_VERSION}, Kind=AdmissionReview"
+        )
     response = review.get("response")
     if not isinstance(response, dict):
         raise ReviewError("received invalid webhook response: webhook response was absent")
@@ -94,10 +96,14 @@ def _patch(response: Json) -> list[Json]:
     kind = response.get("patchType")
     if not encoded:
         if kind:
-            raise ReviewError("received invalid webhook response: webhook returned response.patchType but not response.patch")
+            raise ReviewError(
+                "received invalid webhook response: webhook returned response.patchType but not response.patch"
+            )
         return []
     if kind != "JSONPatch":
-        raise ReviewError(f'received invalid webhook response: invalid response.patchType="{kind}", expected "JSONPatch"')
+        raise ReviewError(
+            f'received invalid webhook response: invalid response.patchType="{kind}", expected "JSONPatch"'
+        )
     try:
         operations = orjson.loads(base64.b64decode(encoded))
     except (binascii.Error, orjson.JSONDecodeError) as error:
@@ -114,6 +120,4 @@ def denial(name: str, verdict: Verdict) -> status.ApiError:
     by = f'admission webhook "{name}" denied the request'
     text = f"{by}: {message}" if message else f"{by} without explanation"
     code = int(given.get("code") or 0)
-    return status.ApiError(
-        code if code >= 400 else 400, str(given.get("reason") or ""), text, details=given.get("details")
-    )
+    return status.ApiError(max(code, 400), str(given.get("reason") or ""), text, details=given.get("details"))

@@ -1,7 +1,9 @@
-"""The kinds with rules of their own. Importing this package registers them."""
+"""The kinds with rules of their own, registered here."""
 
 from devcluster.apiserver.kinds import core, pod_defaults, pod_update, pod_validation, pods, registration, workloads
-from devcluster.apiserver.strategy import Strategy, register
+from devcluster.apiserver.strategy import Strategy, register, strategy_of
+
+__all__ = ["strategy_of"]
 
 _ADMISSION = "admissionregistration.k8s.io/"
 _RBAC = "rbac.authorization.k8s.io/"

@@ -153,7 +153,7 @@ def validate_event(obj: Json) -> list[Cause]:
     """An event lives in the namespace of what it tells about."""
     namespace = obj["metadata"].get("namespace", "")
     about = (obj.get("involvedObject") or {}).get("namespace", "")
-    if about and about != namespace or (not about and namespace not in {"default", "kube-system"}):
+    if (about and about != namespace) or (not about and namespace not in {"default", "kube-system"}):
         return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
     return []
 

@@ -126,7 +126,10 @@ def qos_class(spec: Json) -> str:
     measured = [c.get("resources") or {} for key in ("initContainers", "containers") for c in spec.get(key) or ()]
     names = ("cpu", "memory")
     asked = [
-        (resources.get(kind) or {}).get(name) for resources in measured for kind in ("requests", "limits") for name in names
+        (resources.get(kind) or {}).get(name)
+        for resources in measured
+        for kind in ("requests", "limits")
+        for name in names
     ]
     if not any(value and parse(value) for value in asked):
         return "BestEffort"

@@ -131,7 +131,9 @@ def _node_affinity(after: Json, before: Json) -> list[Cause]:
     causes = []
     for index, (was, term) in enumerate(zip(old_terms, new_terms, strict=True)):
         empty = not was.get("matchExpressions") and not was.get("matchFields")
-        if (empty and term != was) or not (_extends(term, was, "matchExpressions") and _extends(term, was, "matchFields")):
+        if (empty and term != was) or not (
+            _extends(term, was, "matchExpressions") and _extends(term, was, "matchFields")
+        ):
             wrong = "only additions are allowed (no mutations or deletions)"
             causes.append(invalid(f"{_TERMS}[{index}]", orjson.dumps(term).decode(), wrong))
     return causes

@@ -88,8 +88,8 @@ def _placement(spec: Json, at: str) -> list[Cause]:
                                   "value must be empty when `operator` is 'Exists'"))  # fmt: skip
         if not toleration.get("key") and toleration.get("operator") != "Exists":
             causes.append(invalid(f"{at}.tolerations[{index}].operator", toleration.get("operator", ""),
-                                  "operator must be Exists when `key` is empty, which means \"match all values and "
-                                  "all keys\""))  # fmt: skip
+                                  'operator must be Exists when `key` is empty, which means "match all values and '
+                                  'all keys"'))  # fmt: skip
     return causes
 
 
@@ -102,14 +102,16 @@ def _node_selector(selector: Json, at: str) -> list[Cause]:
         for number, expression in enumerate(term.get("matchExpressions") or ()):
             field = f"{at}.nodeSelectorTerms[{index}].matchExpressions[{number}]"
             if expression.get("operator") not in _OPERATORS:
-                causes.append(invalid(f"{field}.operator", expression.get("operator", ""), "not a valid selector operator"))
+                causes.append(
+                    invalid(f"{field}.operator", expression.get("operator", ""), "not a valid selector operator")
+                )
             if expression.get("operator") in {"In", "NotIn"} and not expression.get("values"):
                 causes.append(required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
         for number, expression in enumerate(term.get("matchFields") or ()):
             field = f"{at}.nodeSelectorTerms[{index}].matchFields[{number}]"
             if len(expression.get("values") or ()) != 1 and expression.get("operator") in {"In", "NotIn"}:
-                causes.append(required(f"{field}.values",
-                                       "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"))  # fmt: skip
+                wrong = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+                causes.append(required(f"{field}.values", wrong))
             if expression.get("key") != "metadata.name":
                 causes.append(invalid(f"{field}.key", expression.get("key", ""), "not a valid field selector key"))
     return causes
@@ -135,9 +137,7 @@ def _volumes(volumes: Sequence[Json], at: str) -> list[Cause]:
     return causes
 
 
-def _containers(
-    items: Sequence[Json], at: str, volumes: set[str], *, taken: set[Any] | None = None
-) -> list[Cause]:
+def _containers(items: Sequence[Json], at: str, volumes: set[str], *, taken: set[Any] | None = None) -> list[Cause]:
     causes: list[Cause] = []
     seen = set(taken or ())
     for index, container in enumerate(items):
@@ -164,10 +164,14 @@ def _ephemeral(spec: Json, at: str) -> list[Cause]:
             causes.append(required(f"{field}.image"))
         for number, mount in enumerate(container.get("volumeMounts") or ()):
             if mount.get("subPath"):
-                causes.append(forbidden(f"{field}.volumeMounts[{number}].subPath", "cannot be set for an Ephemeral Container"))
-        for key in ("ports", "livenessProbe", "readinessProbe", "lifecycle"):
-            if container.get(key):
-                causes.append(forbidden(f"{field}.{key}", "cannot be set for an Ephemeral Container"))
+                causes.append(
+                    forbidden(f"{field}.volumeMounts[{number}].subPath", "cannot be set for an Ephemeral Container")
+                )
+        causes += [
+            forbidden(f"{field}.{key}", "cannot be set for an Ephemeral Container")
+            for key in ("ports", "livenessProbe", "readinessProbe", "lifecycle")
+            if container.get(key)
+        ]
     return causes
 
 

@@ -27,9 +27,7 @@ async def bind(call: Call, machine: Machine) -> Json:
         pod = reading.find(machine, call.resource, call.target.namespace, call.target.name)
         _check(pod, body)
         bound = _bound(pod.obj, str(target["name"]), body.get("metadata") or {}, machine)
-        if writing.store_change(
-            machine, pod, bound, dry_run=call.dry_run, resource=call.resource, conditional=False
-        ):
+        if writing.store_change(machine, pod, bound, dry_run=call.dry_run, resource=call.resource, conditional=False):
             return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     raise status.conflict("", "pods/binding", call.target.name)
 
@@ -80,9 +78,7 @@ def _bound(pod: Json, node: str, given: Json, machine: Machine) -> Json:
         if given.get(key):
             meta[key] = {**meta.get(key, {}), **given[key]}
     state = dict(pod.get("status") or {})
-    scheduled = {
-        "type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": machine.now()
-    }
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": machine.now()}
     others = [condition for condition in state.get("conditions") or () if condition["type"] != "PodScheduled"]
     state["conditions"] = [*others, scheduled]
     return {**pod, "metadata": meta, "spec": {**pod["spec"], "nodeName": node}, "status": state}

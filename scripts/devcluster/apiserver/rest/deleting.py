@@ -7,8 +7,8 @@ from typing import Any
 from devcluster.apiserver import codec, status
 from devcluster.apiserver.call import Call
 from devcluster.apiserver.machine import Attributes, Machine
-from devcluster.apiserver.rest import reading
 from devcluster.apiserver.resources import Resource
+from devcluster.apiserver.rest import reading
 from devcluster.apiserver.store import Entry
 
 Json = dict[str, Any]
@@ -168,9 +168,7 @@ async def _admit(entry: Entry, options: Json, call: Call, machine: Machine, *, d
     await machine.admission.validate(attributes)
 
 
-def _remove_once(
-    entry: Entry, options: Options, resource: Resource, machine: Machine
-) -> tuple[Entry, bool] | None:
+def _remove_once(entry: Entry, options: Options, resource: Resource, machine: Machine) -> tuple[Entry, bool] | None:
     meta = entry.obj["metadata"]
     grace = _grace(entry, options, resource) if resource.storage == "/pods" else 0
     finalizers = _finalizers(meta.get("finalizers") or [], options)

@@ -67,6 +67,4 @@ def _refusal(budget: Entry, state: Json) -> status.ApiError:
         "reason": "DisruptionBudget",
         "message": f"The disruption budget {budget.name} needs {wanted} healthy pods and has {healthy} currently",
     }
-    return status.too_many_requests(
-        "Cannot evict pod as it would violate the pod's disruption budget.", causes=[cause]
-    )
+    return status.too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", causes=[cause])

@@ -8,8 +8,8 @@ import orjson
 from devcluster.apiserver import codec, negotiate, patching, status
 from devcluster.apiserver.call import Call, Target
 from devcluster.apiserver.machine import Machine, fresh, loose_entry
-from devcluster.apiserver.rest import reading, writing
 from devcluster.apiserver.resources import Resource
+from devcluster.apiserver.rest import reading, writing
 from devcluster.apiserver.store import Entry
 
 Json = dict[str, Any]

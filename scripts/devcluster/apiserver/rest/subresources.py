@@ -68,9 +68,7 @@ def token_request(call: Call, machine: Machine, tokens: Tokens) -> Json:
     return {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {
-            "name": account.name, "namespace": account.namespace, "creationTimestamp": machine.now()
-        },
+        "metadata": {"name": account.name, "namespace": account.namespace, "creationTimestamp": machine.now()},
         "spec": {**spec, "audiences": audiences, "expirationSeconds": seconds},
         "status": {"token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ")},
     }
@@ -112,7 +110,5 @@ def _container(call: Call, spec: Json, pod: str) -> str:
         return asked
     if len(spec["containers"]) > 1:
         choices = " ".join(c["name"] for c in spec["containers"])
-        raise status.bad_request(
-            f"a container name must be specified for pod {pod}, choose one of: [{choices}]"
-        )
+        raise status.bad_request(f"a container name must be specified for pod {pod}, choose one of: [{choices}]")
     return str(spec["containers"][0]["name"])

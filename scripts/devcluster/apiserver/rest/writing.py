@@ -7,13 +7,12 @@ import orjson
 
 from devcluster.apiserver import bootstrap, codec, managers, names, negotiate, patching, status
 from devcluster.apiserver.call import Call
-from devcluster.apiserver.kinds import pod_update
+from devcluster.apiserver.kinds import pod_update, strategy_of
 from devcluster.apiserver.machine import Attributes, Machine, fresh, generated_name, loose_entry, new_uid
 from devcluster.apiserver.managers import Writer
-from devcluster.apiserver.rest import reading
 from devcluster.apiserver.resources import Resource
+from devcluster.apiserver.rest import reading
 from devcluster.apiserver.store import Entry
-from devcluster.apiserver.strategy import strategy_of
 
 Json = dict[str, Any]
 Make = Callable[[Json], Awaitable[Json]]
@@ -76,9 +75,7 @@ async def _persist(attributes: Attributes, call: Call, machine: Machine) -> Entr
         raise status.already_exists(resource.group, resource.plural, meta["name"])
     if call.dry_run:
         return loose_entry(obj)
-    entry = machine.collection(resource).write(
-        obj, namespace=call.target.namespace, name=meta["name"], expected=None
-    )
+    entry = machine.collection(resource).write(obj, namespace=call.target.namespace, name=meta["name"], expected=None)
     if entry is None:
         raise status.already_exists(resource.group, resource.plural, meta["name"])
     if resource.storage == "/namespaces":

@@ -75,33 +75,36 @@ def since(moment: str | None, now: datetime) -> str:
     return duration((now - datetime.fromisoformat(moment)).total_seconds())
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
+# Up to how many seconds which units are told.
+_UNITS = (
+    (120, "s", ""),
+    (600, "m", "s"),
+    (3 * 3600, "m", ""),
+    (8 * 3600, "h", "m"),
+    (48 * 3600, "h", ""),
+    (8 * 86_400, "d", "h"),
+    (2 * 365 * 86_400, "d", ""),
+    (8 * 365 * 86_400, "y", "d"),
+)
+
+
 def duration(seconds: float) -> str:
     """`13s`, `2m5s`, `3h20m`, `4d`: fewer units the longer it is."""
     whole = int(seconds)
     if whole < -1:
         return "<invalid>"
     whole = max(whole, 0)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if whole < 120:
-        return f"{whole}s"
-    if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if hours < 192:
-        return _two(days, "d", hours % 24, "h")
-    if days < 730:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    return _two(years, "y", rest, "d") if years < 8 else f"{years}y"
+    for limit, large, small in _UNITS:
+        if whole < limit:
+            return _units(whole, large, small)
+    return _units(whole, "y", "")
 
 
-def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    return f"{large}{large_unit}" + (f"{small}{small_unit}" if small else "")
+def _units(seconds: int, large: str, small: str) -> str:
+    """Seconds in whole units, with the rest in smaller ones where there is one."""
+    rest = seconds % _SECONDS[large] // _SECONDS[small] if small else 0
+    return f"{seconds // _SECONDS[large]}{large}" + (f"{rest}{small}" if rest else "")
 
 
 def dig(obj: Any, *path: str) -> Any:

@@ -24,7 +24,9 @@ def _event(obj: Json, now: datetime) -> list[Any]:
     last = obj.get("lastTimestamp") or dig(obj, "series", "lastObservedTime") or obj.get("eventTime")
     first = obj.get("firstTimestamp") or obj.get("eventTime")
     source = obj.get("source") or {}
-    reporter = ", ".join(part for part in (source.get("component") or obj.get("reportingComponent"), source.get("host")) if part)
+    reporter = ", ".join(
+        part for part in (source.get("component") or obj.get("reportingComponent"), source.get("host")) if part
+    )
     return [
         since(last or obj["metadata"].get("creationTimestamp"), now),
         obj.get("type", ""),
@@ -86,11 +88,19 @@ _SERVICE = (
 
 def _budget(obj: Json) -> list[Any]:
     spec = obj.get("spec") or {}
-    return [spec.get("minAvailable", "N/A"), spec.get("maxUnavailable", "N/A"), dig(obj, "status", "disruptionsAllowed") or 0]
+    return [
+        spec.get("minAvailable", "N/A"),
+        spec.get("maxUnavailable", "N/A"),
+        dig(obj, "status", "disruptionsAllowed") or 0,
+    ]
 
 
 def _budget_cells(obj: Json, now: datetime) -> list[Any]:
-    return [obj["metadata"]["name"], *(str(value) if index < 2 else value for index, value in enumerate(_budget(obj))), age(obj, now)]
+    return [
+        obj["metadata"]["name"],
+        *(str(value) if index < 2 else value for index, value in enumerate(_budget(obj))),
+        age(obj, now),
+    ]
 
 
 _BUDGET = (
@@ -113,6 +123,11 @@ def _quota(obj: Json) -> tuple[str, str]:
 
 def _webhooks(obj: Json) -> int:
     return len(obj.get("webhooks") or ())
+
+
+_WEBHOOKS = Column(
+    "Webhooks", "Webhooks indicates the number of webhooks registered in this configuration", type="integer"
+)
 
 
 def _role(obj: Json) -> str:
@@ -170,12 +185,13 @@ PRINTERS = {
         [Column("Role", ("io.k8s.api.rbac.v1.ClusterRoleBinding", "roleRef"))], _role
     ),
     "admissionregistration.k8s.io/mutatingwebhookconfigurations": _simple(
-        [Column("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration", type="integer")],
-        _webhooks,
+        [_WEBHOOKS], _webhooks
     ),
     "admissionregistration.k8s.io/validatingwebhookconfigurations": _simple(
-        [Column("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration", type="integer")],
-        _webhooks,
+        [_WEBHOOKS], _webhooks
     ),
 }  # fmt: skip
-PLAIN = Printer((NAME, Column("Created At", AGE.doc)), lambda o, _now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp", UNKNOWN)])
+PLAIN = Printer(
+    (NAME, Column("Created At", AGE.doc)),
+    lambda o, _now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp", UNKNOWN)],
+)

@@ -61,11 +61,7 @@ def reason_of(pod: Json) -> str:
     reason = state.get("reason") or state.get("phase") or ""
     if any(c.get("reason") == "SchedulingGated" and c["type"] == "PodScheduled" for c in state.get("conditions") or ()):
         reason = "SchedulingGated"
-    init = _init_reason(pod, state)
-    if init:
-        reason = init
-    else:
-        reason = _main_reason(state, reason)
+    reason = _init_reason(pod, state) or _main_reason(state, reason)
     if "deletionTimestamp" in pod["metadata"]:
         if state.get("reason") == "NodeLost":
             return "Unknown"

@@ -68,7 +68,13 @@ def _replica_set(obj: Json, now: datetime) -> list[Any]:
 
 def _daemon_set(obj: Json, now: datetime) -> list[Any]:
     state = obj.get("status") or {}
-    counts = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
+    counts = (
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
     node_selector = dig(obj, "spec", "template", "spec", "nodeSelector") or {}
     return [
         obj["metadata"]["name"],
