@@ -1,6 +1,5 @@
 """The whole cluster in one process: API server, scheduler, controllers, kubelets."""
 
-import asyncio
 import contextlib
 import os
 import pathlib
@@ -8,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from devcluster import tasks
 from devcluster.apiserver import ApiServer
 from devcluster.client import Client
 from devcluster.clock import Clock, SystemClock
@@ -83,6 +83,12 @@ class Cluster:
         """Return the folders of a node."""
         return HostFolder(str(self.folder / "nodes" / node))
 
+    async def stop_node(self, name: str) -> None:
+        """Stop a node's kubelet with all its containers, as if the machine had lost power: the API is told nothing."""
+        kubelet = self._kubelets.pop(name, None)
+        if kubelet is not None:
+            await kubelet.stop()
+
     async def _start(self, exits: contextlib.AsyncExitStack) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_mounts(str(self.folder))
@@ -123,9 +129,9 @@ class Cluster:
             kubelet = Kubelet(
                 spec, client=client, host=self.host(spec.name), number=number, settings=settings, clock=self._clock
             )
-            exits.push_async_callback(kubelet.stop)
-            await kubelet.start()
+            exits.push_async_callback(self.stop_node, spec.name)
             self._kubelets[spec.name] = kubelet
+            await kubelet.start()
         else:
             registration = Registration(client, spec, clock=self._clock, address=ADDRESS)
             await registration.register(runtime="none")
@@ -140,13 +146,8 @@ class Cluster:
     async def _background(
         exits: contextlib.AsyncExitStack, component: "Scheduler | Controllers | Registration"
     ) -> None:
-        task = asyncio.ensure_future(component.run())
-
-        async def end() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        exits.push_async_callback(end)
+        task = tasks.start(component.run(), type(component).__name__)
+        exits.push_async_callback(tasks.end, [task])
 
     def _pod_logs(
         self, *, node: str, namespace: str, pod: str, container: str, query: Mapping[str, str]

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from devcluster import tasks
 from devcluster.client import Client
 from devcluster.clock import Clock
 from devcluster.controllers.daemonset import DaemonSets
@@ -38,12 +39,10 @@ class Controllers:
             *garbage.queues,
         ]
         lifecycle = NodeLifecycle(shared)
-        tasks = [asyncio.ensure_future(queue.run()) for queue in queues]
+        running = [tasks.start(queue.run(), "controller") for queue in queues]
         try:
             await shared.start()
-            await asyncio.gather(lifecycle.run(), *tasks)
+            await asyncio.gather(lifecycle.run(), *running)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.end(running)
             await shared.stop()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from devcluster import tasks
 from devcluster.client import Client, Resource
 from devcluster.clock import Clock
 from devcluster.events import Recorder
@@ -28,20 +29,18 @@ class Shared:
     def recorder(self, component: str) -> Recorder:
         """Return a running recorder of Events."""
         recorder = Recorder(self.client, component=component, clock=self.clock)
-        self._tasks.append(asyncio.ensure_future(recorder.run()))
+        self._tasks.append(tasks.start(recorder.run(), f"{component} events"))
         return recorder
 
     async def start(self) -> None:
         """Start all informers asked for so far, and wait until they know everything."""
         known = list(self._informers.values())
-        self._tasks += [asyncio.ensure_future(informer.run()) for informer in known]
+        self._tasks += [tasks.start(informer.run(), f"informer of {informer.resource.plural}") for informer in known]
         await asyncio.gather(*(informer.synced.wait() for informer in known))
 
     async def stop(self) -> None:
         """Stop everything that was started."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
 
 
 def controller_of(item: Mapping[str, Any]) -> Mapping[str, Any] | None:

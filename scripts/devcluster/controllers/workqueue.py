@@ -56,15 +56,18 @@ class WorkQueue:
                 await self._reconcile(key)
                 self._failures.pop(key, None)
             except FAILURES as error:
-                self._retry(key, error)
+                _log.debug("%s %s: %s", self._name, "/".join(key), error)
+                self._retry(key)
+            except Exception:  # noqa: BLE001 - one object's bug must not stop the controller of all others
+                _log.exception("%s %s: a bug of this controller", self._name, "/".join(key))
+                self._retry(key)
             finally:
                 self._busy.discard(key)
                 if key in self._queued:
                     self._queue.put_nowait(key)
 
-    def _retry(self, key: Key, error: Exception) -> None:
+    def _retry(self, key: Key) -> None:
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        _log.debug("%s %s: %s", self._name, "/".join(key), error)
         self.add_later(key, min(_FIRST_PAUSE * 2**count, _LONGEST_PAUSE))
 
     async def _later(self, key: Key, seconds: float) -> None:

@@ -9,10 +9,11 @@ import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from devcluster import tasks
 from devcluster.client import PODS, Client
 from devcluster.clock import Clock
 from devcluster.events import Recorder
-from devcluster.informer import FAILURES, Informer
+from devcluster.informer import FAILURES, Informer, key_of
 from devcluster.kubelet import logs
 from devcluster.kubelet.context import NodeContext
 from devcluster.kubelet.hostfolder import HostFolder
@@ -44,13 +45,16 @@ class Settings:
     on a real node that is about a minute."""
 
 
-def base_environment(url: str) -> dict[str, str]:
-    """Return what every container's environment starts from: this interpreter first on PATH, the API server."""
+def base_environment(url: str, isolation: str) -> dict[str, str]:
+    """Return what every container's environment starts from: this interpreter first on PATH, the API server.
+
+    The home is root's, as in most images, where a container may really write there.
+    """
     server = urllib.parse.urlsplit(url)
     port = str(server.port or 443)
     return {
         "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]),
-        "HOME": "/root",
+        "HOME": "/root" if isolation == NAMESPACES else os.environ.get("HOME", "/"),
         "KUBERNETES_SERVICE_HOST": server.hostname or "",
         "KUBERNETES_SERVICE_PORT": port,
         "KUBERNETES_SERVICE_PORT_HTTPS": port,
@@ -91,7 +95,7 @@ class Kubelet:
             host=host,
             nvidia=NvidiaRuntime(gpus=spec.gpus, mode=spec.runtime, host=host, libraries=settings.fake_driver),
             isolation=settings.isolation,
-            base_env=base_environment(settings.url),
+            base_env=base_environment(settings.url, settings.isolation),
             allocatable=spec.resources,
             mount_memory=settings.isolation == NAMESPACES,
             prompt_refresh=not settings.volume_refresh,
@@ -112,18 +116,14 @@ class Kubelet:
         await self._context.nvidia.prepare(self._context.isolation)
         await self._registration.register(runtime=self._context.isolation)
         loops = [self._registration.run(), self._recorder.run(), self._informer.run(), self._refresh_all()]
-        self._tasks.update(asyncio.ensure_future(loop) for loop in loops)
+        self._tasks.update(tasks.start(loop, f"kubelet {self.spec.name}") for loop in loops)
 
     async def stop(self) -> None:
         """End all containers and remove what they left on the host. The API objects stay."""
-        for loop in self._tasks:
-            loop.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
         workers = list(self._workers.values())
         await asyncio.gather(*(worker.abandon() for worker, _ in workers))
-        for _, task in workers:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in workers), return_exceptions=True)
+        await tasks.end(task for _, task in workers)
 
     def read_log(self, *, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
         """Return the log of a container.
@@ -155,14 +155,14 @@ class Kubelet:
         elif (after.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
             self._admit(after)
         elif after["metadata"].get("deletionTimestamp"):
-            task = asyncio.ensure_future(self._confirm(after))
+            task = tasks.start(self._confirm(after), f"kubelet {self.spec.name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _admit(self, pod: Mapping[str, Any]) -> None:
         worker = PodWorker(self._context, pod, self._next_address(pod))
         worker.update(pod)
-        task = asyncio.ensure_future(worker.run())
+        task = tasks.start(worker.run(), f"pod {'/'.join(key_of(pod))}")
         self._workers[worker.uid] = (worker, task)
         task.add_done_callback(lambda _: self._workers.pop(worker.uid, None))
 

@@ -25,12 +25,17 @@ class Reporter:
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._silent = False
         self._sent: dict[str, Any] | None = None
 
     def changed(self) -> None:
         """Have the status written soon."""
         self._wanted.set()
         self._idle.clear()
+
+    def silence(self) -> None:
+        """Write nothing any more."""
+        self._silent = True
 
     async def flush(self) -> None:
         """Return when the newest status is written, or can no longer be."""
@@ -42,7 +47,7 @@ class Reporter:
             await self._wanted.wait()
             self._wanted.clear()
             status = self._compute()
-            if status != self._sent:
+            if status != self._sent and not self._silent:
                 await self._write(status)
             if not self._wanted.is_set():
                 self._idle.set()

@@ -101,6 +101,8 @@ class PodWorker:
 
     async def abandon(self) -> None:
         """The kubelet stops: end the containers and clean up, without a word to the API server."""
+        self._reporter.silence()
+        self._gone = True
         for runner in self._runners:
             runner.kill()
         await asyncio.gather(*(runner.done.wait() for runner in self._runners if runner.begun))

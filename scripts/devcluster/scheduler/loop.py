@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from devcluster import tasks
 from devcluster.client import NODES, PODS, ApiError, Client
 from devcluster.clock import Clock, timestamp
 from devcluster.events import Recorder, reference
@@ -42,7 +43,8 @@ class Scheduler:
 
     async def run(self) -> None:
         """Schedule until cancelled."""
-        loops = [asyncio.ensure_future(each.run()) for each in (self._nodes, self._pods, self._recorder)]
+        parts = [self._nodes.run(), self._pods.run(), self._recorder.run()]
+        loops = [tasks.start(part, "scheduler") for part in parts]
         try:
             await self._nodes.synced.wait()
             await self._pods.synced.wait()
@@ -51,9 +53,7 @@ class Scheduler:
                 self._work.clear()
                 self._cycle()
         finally:
-            for task in [*loops, *self._errands]:
-                task.cancel()
-            await asyncio.gather(*loops, *self._errands, return_exceptions=True)
+            await tasks.end([*loops, *self._errands])
 
     def _cycle(self) -> None:
         """Decide about all waiting pods."""
@@ -110,7 +110,7 @@ class Scheduler:
             self._work.set()
 
     def _errand(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
+        task = tasks.start(coroutine, "scheduler")
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 

@@ -193,3 +193,18 @@ async def test_a_cordoned_node_gets_no_pods(lab):
     await lab.phase("p", "Succeeded")
     described = json.loads(await lab.kubectl("get", "node", "two", "-o", "json"))
     assert not described["spec"].get("unschedulable")
+
+
+async def test_a_node_that_loses_power(lab):
+    """Its containers end, the API still shows its pod, and a forced deletion is final."""
+    await lab.pod("p", "sh", "-c", "echo up; sleep 1000", nodeSelector={"size": "big"})
+    assert await lab.first_line("p") == "up"
+    await lab.cluster.stop_node("two")
+    pod = await lab.client.get(PODS.path(lab.namespace, "p"))
+    assert pod["status"]["phase"] == "Running"
+    assert "no kubelet runs on node" in await lab.kubectl("logs", "p")
+    await lab.delete("p")
+    held = await lab.client.get(PODS.path(lab.namespace, "p"))
+    assert held["metadata"]["deletionTimestamp"]
+    await lab.delete("p", {"gracePeriodSeconds": 0})
+    await lab.until(PODS, "p", lambda item: item is None)
