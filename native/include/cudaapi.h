@@ -36,6 +36,7 @@ enum {
     CUDA_SUCCESS = 0,
     CUDA_ERROR_OUT_OF_MEMORY = 2,
     CUDA_ERROR_NOT_INITIALIZED = 3,
+    CUDA_ERROR_NOT_READY = 600,
     CUDA_ERROR_NOT_SUPPORTED = 801,
 };
 
@@ -196,6 +197,13 @@ API CUresult cuCtxSynchronize(void);
 API CUresult cuStreamSynchronize(CUstream stream);
 API CUresult cuStreamSynchronize_ptsz(CUstream stream);
 API CUresult cuEventSynchronize(CUevent event);
+API CUresult cuEventCreate(CUevent *event, unsigned int flags);
+API CUresult cuEventDestroy_v2(CUevent event);
+API CUresult cuEventRecord(CUevent event, CUstream stream);
+API CUresult cuEventQuery(CUevent event);
+API CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end);
+API CUresult cuStreamDestroy(CUstream stream);
+API CUresult cuStreamDestroy_v2(CUstream stream);
 API CUresult cuThreadExchangeStreamCaptureMode(int *mode);
 
 /* Virtual memory management */

@@ -47,9 +47,10 @@ struct vs_region_gpu {
     _Atomic uint64_t time_used;     /*  64: GPU time used */
     _Atomic uint64_t time_waited;   /*  72: time that launches were held back */
     _Atomic int64_t time_debt;      /*  80: GPU time owed (positive) or saved up (negative) */
-    _Atomic uint64_t time_window;   /*  88: start of the latest window, CLOCK_MONOTONIC */
-    _Atomic uint64_t time_unit;     /*  96: longest unit of work seen */
-    uint64_t reserved[11];          /* 104..191 */
+    _Atomic uint64_t time_window;   /*  88: end of the latest window entered, CLOCK_MONOTONIC */
+    _Atomic uint64_t time_unit;     /*  96: longest unit of work seen lately */
+    _Atomic uint64_t time_wanted;   /* 104: end of the latest window that was too short for what was to be done */
+    uint64_t reserved[10];          /* 112..191 */
 };
 
 /* What one process uses of one GPU, in a table of `gpu_count` entries at `slot_gpu_offset` within a slot. */
@@ -62,8 +63,10 @@ struct vs_region_use {
     _Atomic uint64_t time_used;   /* 40: GPU time used */
     _Atomic uint64_t time_waited; /* 48: time that launches were held back */
     _Atomic int64_t time_debt;    /* 56: GPU time owed (positive) or saved up (negative) */
-    _Atomic uint64_t time_share;  /* 64: this process's share of the latest window, in parts per million */
+    _Atomic uint64_t time_unit;   /* 64: longest unit of work of this process lately */
     _Atomic uint64_t launches;    /* 72: units of work that went through the limiter */
+    _Atomic uint64_t time_finish; /* 80: when the GPU will have done what was launched, CLOCK_MONOTONIC */
+    uint64_t reserved;            /* 88 */
 };
 
 /* One process, in a table of `slot_count` entries at `slot_offset`, `slot_stride` apart. */
@@ -126,8 +129,8 @@ struct vs_region_share {
 
 _Static_assert(sizeof(struct vs_region_header) == 256, "the agent reads these offsets");
 _Static_assert(sizeof(struct vs_region_gpu) == 192, "the agent reads these offsets");
-_Static_assert(sizeof(struct vs_region_use) == 80, "the agent reads these offsets");
-_Static_assert(sizeof(struct vs_region_slot) == 1408, "the agent reads these offsets");
+_Static_assert(sizeof(struct vs_region_use) == 96, "the agent reads these offsets");
+_Static_assert(sizeof(struct vs_region_slot) == 1664, "the agent reads these offsets");
 _Static_assert(offsetof(struct vs_region_slot, gpu) == 128, "the agent reads these offsets");
 _Static_assert(VS_REGION_GPU_OFFSET + VS_REGION_GPUS * sizeof(struct vs_region_gpu) <= VS_REGION_HEADER_SIZE,
                "the GPU table lies inside the header");

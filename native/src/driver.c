@@ -2,6 +2,7 @@
 #include "driver.h"
 
 #include "charge.h"
+#include "gates.h"
 #include "pools.h"
 
 #include <string.h>
@@ -76,6 +77,7 @@ void vs_forget_contexts(struct vs_process *process)
 {
     for (unsigned i = 0; i < VS_CONTEXTS; i++)
         atomic_store(&process->contexts[i].context, 0);
+    vs_gates_forget(process);
 }
 
 int vs_stream_gpu(struct vs_process *process, CUstream stream)

@@ -3,6 +3,7 @@
  * what the driver then holds. Graphs without allocations cost one branch: a process that never made one. */
 #include "charge.h"
 #include "driver.h"
+#include "gate.h"
 #include "hooks.h"
 #include "pools.h"
 
@@ -180,10 +181,32 @@ static CUresult launch(struct vs_process *process, const struct vs_block *block,
         return VS_LIKELY(!process) ? real(exec, stream) : launch(process, &block, real, exec, stream);                \
     }
 
+/* A graph is one unit of work: it waits for its turn as a kernel does. */
+#define GRAPH_TURN(name, per_thread)                                                                                  \
+    static CUresult ungated_##name(CUgraphExec exec, CUstream stream)                                                 \
+    {                                                                                                                 \
+        struct vs_block block;                                                                                        \
+        struct vs_process *process = allocating(exec, &block);                                                        \
+        return VS_LIKELY(!process) ? vs_real.name(exec, stream)                                                       \
+                                   : launch(process, &block, vs_real.name, exec, stream);                             \
+    }                                                                                                                 \
+    VS_EXPORT CUresult name(CUgraphExec exec, CUstream stream)                                                        \
+    {                                                                                                                 \
+        VS_REAL_CUDA(name);                                                                                           \
+        struct vs_gate gate;                                                                                          \
+        (void)real;                                                                                                   \
+        if (vs_gate_stands_open())                                                                                    \
+            return ungated_##name(exec, stream);                                                                      \
+        vs_gate_enter(&gate, stream, per_thread, vs_gate_kind(exec, 0, 0));                                           \
+        CUresult result = ungated_##name(exec, stream);                                                               \
+        vs_gate_leave(&gate, result);                                                                                 \
+        return result;                                                                                                \
+    }
+
 GRAPH_LAUNCH(cuGraphUpload)
 GRAPH_LAUNCH(cuGraphUpload_ptsz)
-GRAPH_LAUNCH(cuGraphLaunch)
-GRAPH_LAUNCH(cuGraphLaunch_ptsz)
+GRAPH_TURN(cuGraphLaunch, false)
+GRAPH_TURN(cuGraphLaunch_ptsz, true)
 
 VS_EXPORT CUresult cuDeviceGraphMemTrim(CUdevice dev)
 {

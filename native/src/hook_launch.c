@@ -1,8 +1,9 @@
-/* Kernel launches. A function's first launch may load its code and enlarge the local memory that the driver keeps for
+/* Kernel launches. Where turns are taken, each waits for its own. A function's first launch may load its code and enlarge the local memory that the driver keeps for
  * every thread the GPU can hold; the latter is reserved before, and refused where it does not fit. After its first
  * launch a function costs one load, one comparison and one jump. */
 #include "charge.h"
 #include "driver.h"
+#include "gate.h"
 
 #define FIRST_STACK 1024u /* bytes a thread that every context has from its start */
 #define SEEN 8192u
@@ -62,39 +63,56 @@ static void first_end(struct first *first, CUfunction function, CUresult result)
         atomic_store_explicit(place_of(function), (uintptr_t)function, memory_order_relaxed);
 }
 
-#define LAUNCH(name, parameters, arguments)                                                                           \
-    static __attribute__((noinline)) CUresult first_##name parameters                                                 \
+/* `on`: the stream; `per_thread`: whether stream 0 is the thread's own; `kind`: a name for this unit of work. */
+#define LAUNCH(name, parameters, arguments, on, per_thread, kind)                                                     \
+    static __attribute__((noinline)) CUresult slow_##name parameters                                                  \
     {                                                                                                                 \
         __typeof__(&name) real = vs_real.name;                                                                        \
         struct first first;                                                                                           \
-        if (!first_begin(&first, f))                                                                                  \
-            return CUDA_ERROR_OUT_OF_MEMORY;                                                                          \
-        CUresult result = real arguments;                                                                             \
-        first_end(&first, f, result);                                                                                 \
+        struct vs_gate gate;                                                                                          \
+        CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                                                   \
+        bool before = known(f);                                                                                       \
+        vs_gate_enter(&gate, on, per_thread, kind);                                                                   \
+        if (before || first_begin(&first, f)) {                                                                       \
+            result = real arguments;                                                                                  \
+            if (!before)                                                                                              \
+                first_end(&first, f, result);                                                                         \
+        }                                                                                                             \
+        vs_gate_leave(&gate, result);                                                                                 \
         return result;                                                                                                \
     }                                                                                                                 \
     VS_EXPORT CUresult name parameters                                                                                \
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
-        return known(f) ? real arguments : first_##name arguments;                                                    \
+        return known(f) && vs_gate_stands_open() ? real arguments : slow_##name arguments;                            \
     }
 
 #define GRID                                                                                                          \
     unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz,             \
         unsigned int shared, CUstream stream, void **params
+#define GRID_KIND vs_gate_kind(f, (uint64_t)gx * gy * gz, (uint64_t)bx * by * bz)
+#define CONFIG_KIND                                                                                                   \
+    !config ? 1                                                                                                       \
+            : vs_gate_kind(f, (uint64_t)config->gridDimX * config->gridDimY * config->gridDimZ,                       \
+                           (uint64_t)config->blockDimX * config->blockDimY * config->blockDimZ)
 
-LAUNCH(cuLaunchKernel, (CUfunction f, GRID, void **extra), (f, gx, gy, gz, bx, by, bz, shared, stream, params, extra))
+LAUNCH(cuLaunchKernel, (CUfunction f, GRID, void **extra), (f, gx, gy, gz, bx, by, bz, shared, stream, params, extra),
+       stream, false, GRID_KIND)
 LAUNCH(cuLaunchKernel_ptsz, (CUfunction f, GRID, void **extra),
-       (f, gx, gy, gz, bx, by, bz, shared, stream, params, extra))
+       (f, gx, gy, gz, bx, by, bz, shared, stream, params, extra), stream, true, GRID_KIND)
 LAUNCH(cuLaunchKernelEx, (const CUlaunchConfig *config, CUfunction f, void **params, void **extra),
-       (config, f, params, extra))
+       (config, f, params, extra), config ? config->hStream : NULL, false, CONFIG_KIND)
 LAUNCH(cuLaunchKernelEx_ptsz, (const CUlaunchConfig *config, CUfunction f, void **params, void **extra),
-       (config, f, params, extra))
-LAUNCH(cuLaunchCooperativeKernel, (CUfunction f, GRID), (f, gx, gy, gz, bx, by, bz, shared, stream, params))
-LAUNCH(cuLaunchCooperativeKernel_ptsz, (CUfunction f, GRID), (f, gx, gy, gz, bx, by, bz, shared, stream, params))
-LAUNCH(cuLaunch, (CUfunction f), (f))
-LAUNCH(cuLaunchGrid, (CUfunction f, int width, int height), (f, width, height))
-LAUNCH(cuLaunchGridAsync, (CUfunction f, int width, int height, CUstream stream), (f, width, height, stream))
+       (config, f, params, extra), config ? config->hStream : NULL, true, CONFIG_KIND)
+LAUNCH(cuLaunchCooperativeKernel, (CUfunction f, GRID), (f, gx, gy, gz, bx, by, bz, shared, stream, params), stream,
+       false, GRID_KIND)
+LAUNCH(cuLaunchCooperativeKernel_ptsz, (CUfunction f, GRID), (f, gx, gy, gz, bx, by, bz, shared, stream, params),
+       stream, true, GRID_KIND)
+LAUNCH(cuLaunch, (CUfunction f), (f), NULL, false, vs_gate_kind(f, 1, 1))
+LAUNCH(cuLaunchGrid, (CUfunction f, int width, int height), (f, width, height), NULL, false,
+       vs_gate_kind(f, (uint64_t)width * (uint64_t)height, 1))
+LAUNCH(cuLaunchGridAsync, (CUfunction f, int width, int height, CUstream stream), (f, width, height, stream), stream,
+       false, vs_gate_kind(f, (uint64_t)width * (uint64_t)height, 1))
 
 /* One kernel on several GPUs: what they take is measured afterwards. */
 VS_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launches, unsigned int count,

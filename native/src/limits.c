@@ -116,7 +116,7 @@ static bool key_is(const char *token, size_t key, const char *name)
 }
 
 /* Reads the `key=value` words of a line. False: one cannot be read, stands there twice, or memory is missing. */
-static bool parse_words(const char *at, const char *end, struct vs_limit *limit)
+static bool parse_words(const char *at, const char *end, struct vs_limit *limit, char tenant[VS_TENANT])
 {
     bool memory = false, cores = false;
     size_t length;
@@ -133,6 +133,9 @@ static bool parse_words(const char *at, const char *end, struct vs_limit *limit)
             if (cores || !vs_cores_parse(equals + 1, rest, &limit->cores))
                 return false;
             cores = true;
+        } else if (key_is(token, key, "tenant") && rest < VS_TENANT) {
+            memcpy(tenant, equals + 1, rest);
+            tenant[rest] = '\0';
         }
     }
     return memory;
@@ -145,7 +148,7 @@ static void parse_line(const char *at, const char *end, struct vs_limits *out)
     struct vs_limit limit = {0};
     if (!name || *name == '#' || !vs_uuid_parse(name, length, limit.uuid))
         return;
-    if (!parse_words(at, end, &limit))
+    if (!parse_words(at, end, &limit, out->tenant))
         limit.memory = limit.cores = 0;
     for (unsigned i = 0; i < out->count; i++)
         if (memcmp(out->gpu[i].uuid, limit.uuid, 16) == 0) {
@@ -159,6 +162,7 @@ static void parse_line(const char *at, const char *end, struct vs_limits *out)
 void vs_limits_parse(const char *text, size_t size, struct vs_limits *out)
 {
     out->count = 0;
+    out->tenant[0] = '\0';
     const char *end = text + size;
     for (const char *line = text; line < end;) {
         const char *stop = memchr(line, '\n', (size_t)(end - line));

@@ -7,6 +7,7 @@
 #include "../include/region.h"
 #include "base.h"
 
+#define VS_TENANT 128   /* name of a tenant in timetables, with its zero */
 #define VS_UUID_TEXT 41 /* "GPU-" and 36 characters and a zero */
 
 struct vs_limit {
@@ -16,6 +17,7 @@ struct vs_limit {
 };
 
 struct vs_limits {
+    char tenant[VS_TENANT]; /* `tenant=` of a line; empty: none */
     unsigned count;
     struct vs_limit gpu[VS_REGION_GPUS];
 };

@@ -112,6 +112,7 @@ static void apply_limit(struct vs_process *process, int gpu)
     struct vs_limit limit = limit_for(process, gpu);
     struct vs_region_gpu *entry = vs_gpu(&process->view, (unsigned)gpu);
     atomic_store(&process->limit[gpu], limit.memory);
+    atomic_store(&process->cores[gpu], limit.cores);
     atomic_store(&entry->limit, limit.memory);
     atomic_store(&entry->cores, limit.cores);
 }

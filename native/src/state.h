@@ -32,6 +32,7 @@ struct vs_process {
     unsigned stated_cores;
     uint64_t file_mark[4];   /* what the file looked like when it was read */
     _Atomic uint64_t limit[VS_REGION_GPUS];
+    _Atomic unsigned cores[VS_REGION_GPUS]; /* cap on GPU time in percent; 0: none */
     uint8_t uuid[VS_REGION_GPUS][16];
     uint64_t whole[VS_REGION_GPUS];         /* the GPU's size; 0: not known yet */
     _Atomic uint8_t known[VS_REGION_GPUS];  /* GPU indices that this process has looked up */
@@ -51,6 +52,7 @@ struct vs_process {
     struct { _Atomic uint64_t device; _Atomic int gpu; } nvml_devices[VS_REGION_GPUS];
     _Atomic int pools_stale;     /* memory was freed to a pool: it may be smaller after the next wait */
     _Atomic int graphs_allocate; /* a graph of this process may hold allocations */
+    struct vs_gates *_Atomic gates; /* of the limiter of GPU time; NULL: nobody has launched anything yet */
     void *nvml[VS_REGION_GPUS];
     int nvml_state; /* 0: not tried, 1: usable, 2: not there */
 };

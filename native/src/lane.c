@@ -1,0 +1,158 @@
+/* Marks in streams: contract in gates.h. Every call to the driver here is allowed to fail: work whose progress
+ * cannot be seen counts as done. */
+#include "gates.h"
+
+#include "driver.h"
+#include "real.h"
+
+#include <string.h>
+
+#define UNIT_MEMORY UINT64_C(5000000000) /* ns that a long unit is remembered, at least */
+
+struct vs_gates *vs_gates(struct vs_process *process)
+{
+    struct vs_gates *gates = atomic_load_explicit(&process->gates, memory_order_acquire), *none = NULL;
+    if (VS_LIKELY(gates != NULL))
+        return gates;
+    gates = vs_own_pages.take(sizeof(*gates));
+    if (gates && !atomic_compare_exchange_strong(&process->gates, &none, gates)) {
+        vs_own_pages.give(gates, sizeof(*gates));
+        gates = none;
+    }
+    return gates;
+}
+
+struct vs_lane *vs_lane_of(struct vs_gates *gates, CUcontext context, int gpu)
+{
+    struct vs_lane *found = NULL;
+    vs_lock(&gates->lanes_lock);
+    for (unsigned i = 0; i < VS_LANES && !(found && found->context == context); i++)
+        if (gates->lane[i].context == context || (!found && !gates->lane[i].context))
+            found = &gates->lane[i];
+    if (found && !found->context) {
+        found->context = context;
+        found->gpu = gpu;
+    }
+    vs_unlock(&gates->lanes_lock);
+    return found;
+}
+
+void vs_gates_forget(struct vs_process *process)
+{
+    struct vs_gates *gates = atomic_load_explicit(&process->gates, memory_order_acquire);
+    for (unsigned i = 0; gates && i < VS_LANES; i++) {
+        struct vs_lane *lane = &gates->lane[i];
+        vs_lock(&lane->lock);
+        vs_lock(&gates->lanes_lock);
+        size_t kept = offsetof(struct vs_lane, stream);
+        memset((unsigned char *)lane + kept, 0, sizeof(*lane) - kept);
+        lane->context = NULL;
+        vs_unlock(&gates->lanes_lock);
+        vs_unlock(&lane->lock);
+    }
+}
+
+void vs_lane_launched(struct vs_lane *lane, CUstream stream, uint64_t now, uint64_t kind, uint64_t cost)
+{
+    unsigned i = 0;
+    while (i < lane->streams && lane->stream[i] != stream)
+        i++;
+    if (i == VS_LANE_STREAMS) {
+        vs_lane_mark(lane);
+        i = lane->streams;
+    }
+    if (i == VS_LANE_STREAMS)
+        i--; /* no mark could be set: the latest stream stands for the others */
+    lane->stream[i] = stream;
+    if (i == lane->streams)
+        lane->streams++;
+    if (lane->flow.open.units == 0)
+        lane->fresh = lane->flow.estimate == 0;
+    bool mark = vs_flow_launch(&lane->flow, now, kind, cost, cost != 0);
+    if (cost == 0)
+        lane->unknown = lane->marked + 1;
+    if (mark)
+        vs_lane_mark(lane);
+}
+
+/* Records one event; makes it on first use. */
+static bool record(CUevent *event, CUstream stream)
+{
+    __typeof__(&cuEventCreate) create = VS_REAL(cuEventCreate);
+    __typeof__(&cuEventRecord) put = VS_REAL(cuEventRecord);
+    if (!create || !put)
+        return false;
+    if (!*event && create(event, 0) != CUDA_SUCCESS)
+        *event = NULL;
+    if (*event && put(*event, stream) == CUDA_SUCCESS)
+        return true;
+    *event = NULL; /* of a context that is gone, or the stream is: the next mark makes another */
+    return false;
+}
+
+void vs_lane_mark(struct vs_lane *lane)
+{
+    /* One mark stays unused, so that the one before the first is still there to measure from. */
+    if (lane->flow.open.units == 0 || lane->flow.count >= VS_MARKS - 1)
+        return;
+    struct vs_mark *mark = &lane->mark[(lane->flow.first + lane->flow.count) % VS_MARKS];
+    mark->streams = 0;
+    mark->fresh = lane->fresh;
+    for (unsigned i = 0; i < lane->streams; i++)
+        if (record(&mark->event[mark->streams], lane->stream[i]))
+            mark->streams++;
+    vs_flow_mark(&lane->flow);
+    lane->marked++;
+    lane->streams = 0;
+}
+
+static bool reached(const struct vs_mark *mark)
+{
+    __typeof__(&cuEventQuery) query = VS_REAL(cuEventQuery);
+    for (unsigned i = 0; query && i < mark->streams; i++)
+        if (query(mark->event[i]) == CUDA_ERROR_NOT_READY)
+            return false;
+    return true;
+}
+
+/* How long the first segment ran; 0: cannot be said. */
+static uint64_t elapsed(const struct vs_lane *lane, uint64_t now)
+{
+    const struct vs_mark *mark = &lane->mark[lane->flow.first];
+    const struct vs_mark *before = &lane->mark[(lane->flow.first + VS_MARKS - 1) % VS_MARKS];
+    __typeof__(&cuEventElapsedTime) ask = VS_REAL(cuEventElapsedTime);
+    float milliseconds = 0;
+    if (mark->streams == 0)
+        return 0;
+    if (mark->fresh || before->streams == 0)
+        return now - lane->flow.anchor;
+    if (!ask || ask(&milliseconds, before->event[before->streams - 1], mark->event[mark->streams - 1]) != CUDA_SUCCESS)
+        return 0;
+    return milliseconds > 0 ? (uint64_t)((double)milliseconds * 1e6) : 0;
+}
+
+/* Remembers the longest unit of the last few seconds. */
+static void note_unit(struct vs_lane *lane, uint64_t now, uint64_t unit)
+{
+    if (now - lane->unit_since > UNIT_MEMORY) {
+        lane->unit_before = lane->unit;
+        lane->unit = 0;
+        lane->unit_since = now;
+    }
+    lane->unit = vs_max(lane->unit, unit);
+}
+
+uint64_t vs_lane_poll(struct vs_lane *lane, uint64_t now)
+{
+    uint64_t used = 0;
+    while (lane->flow.count && reached(&lane->mark[lane->flow.first])) {
+        uint64_t time = elapsed(lane, now);
+        const struct vs_segment *done = &lane->flow.segment[lane->flow.first];
+        if (time)
+            note_unit(lane, now, time / done->units);
+        used += time ? time : done->estimate;
+        vs_flow_done(&lane->flow, &lane->costs, now, time);
+        lane->reached++;
+    }
+    return used;
+}
