@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
@@ -29,10 +30,9 @@ class Answer:
 class Api:
     """Requests against one server with one token."""
 
-    def __init__(self, url: str, *, token: str, context: ssl.SSLContext, data: str = "") -> None:
-        self.url, self.token, self.context = url, token, context
+    def __init__(self, url: str, *, token: str, context: ssl.SSLContext, authority: Path | None = None) -> None:
+        self.url, self.token, self.context, self.authority = url, token, context, authority
         self._session: aiohttp.ClientSession | None = None
-        self.data = data
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self.context, limit=64)

@@ -40,7 +40,7 @@ async def api(real: Real | None, tmp_path: Path) -> AsyncIterator[Api]:
         return
     async with ApiServer(folder=tmp_path / "apiserver") as server:
         context = ssl.create_default_context(cafile=server.ca)
-        async with Api(server.url, token=server.token, context=context) as client:
+        async with Api(server.url, token=server.token, context=context, authority=server.ca) as client:
             yield client
 
 

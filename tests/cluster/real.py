@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import os
 import secrets
 import socket
 import ssl
@@ -15,6 +16,8 @@ from pathlib import Path
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.cluster.api import Api
 
 _START_SECONDS = 60
 
@@ -113,3 +116,24 @@ def _await_ready(url: str, token: str, context: ssl.SSLContext) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def kubeconfig_of(api: Api, real: Real | None, folder: Path) -> Path:
+    """A kubeconfig for kubectl: the user's own where one is given."""
+    own = os.environ.get("KUBECONFIG")
+    if real is not None and own:
+        return Path(own)
+    path = folder / "kubeconfig"
+    cluster: dict[str, str | bool] = {"server": api.url}
+    authority = "" if api.authority is None else str(api.authority)
+    cluster |= {"certificate-authority": authority} if authority else {"insecure-skip-tls-verify": True}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": api.token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path

@@ -18,12 +18,13 @@ POD = "/api/v1/namespaces/team-a/pods"
 # In the order in which they were recorded. `+x` prepares state that another component made then.
 JOURNEY = (
     "create-named", "create-exists", "create-invalid", "create-unknown-field-strict", "create-dry-run",
-    "+unschedulable", "get-pod", "create-generate-name", "+bind-burst", "update-immutable", "update-env-immutable", "annotate-merge",
-    "json-patch-test-fails", "gated-create", "gate-add-later", "gate-remove-and-pin", "+bind-gated", "bound-pod",
-    "bind-again", "delete-bound-graceful", "delete-forced", "get-missing", "list-bad-field-selector",
-    "list-bad-label-selector", "list-chunk", "list-table", "nodes-table", "not-acceptable", "unsupported-media",
-    "unauthenticated", "configmap-create", "configmap-put", "configmap-put-stale", "configmap-patch-stale",
-    "configmap-apply", "configmap-apply-conflict", "configmap-too-big", "lease-create", "lease-put-stale",
+    "+unschedulable", "get-pod", "create-generate-name", "+bind-burst", "update-immutable",
+    "update-env-immutable", "annotate-merge", "json-patch-test-fails", "gated-create", "gate-add-later",
+    "gate-remove-and-pin", "+bind-gated", "bound-pod", "bind-again", "delete-bound-graceful", "delete-forced",
+    "get-missing", "list-bad-field-selector", "list-bad-label-selector", "list-chunk", "list-table",
+    "nodes-table", "not-acceptable", "unsupported-media", "unauthenticated", "configmap-create", "configmap-put",
+    "configmap-put-stale", "configmap-patch-stale", "configmap-apply", "configmap-apply-conflict",
+    "configmap-too-big", "lease-create", "lease-put-stale",
 )  # fmt: skip
 EXCHANGES = tuple(name for name in JOURNEY if not name.startswith("+"))
 UNSCHEDULABLE = {
