@@ -187,3 +187,22 @@ async def test_queued_mark_of_a_pod_that_would_not_wait_is_no_mark() -> None:
     changed["metadata"]["annotations"]["vramshare.io/when-full"] = "reject"
     with pytest.raises(NoCapacityError):
         await admit(changed, allocator=first.allocator)
+
+
+async def test_grant_on_another_node_than_the_pods_own_is_replaced() -> None:
+    """Somebody gave the pod a node meanwhile: a grant elsewhere is of no use to it."""
+    first = await admit(gpu_pod())
+    changed = copy.deepcopy(first.pod)
+    changed["spec"]["nodeName"] = "node-b"
+    second = await admit(changed, allocator=first.allocator)
+    assert len(second.allocator.asked) == 2
+    assert second.annotations["vramshare.io/allocation-id"] == "grant-2"
+
+
+async def test_queued_mark_without_a_gate_is_no_mark() -> None:
+    """Nothing would hold the pod back: it is decided about as if it came for the first time."""
+    first = await admit(gpu_pod(), allocator=FakeAllocator(failure=FULL))
+    changed = copy.deepcopy(first.pod)
+    del changed["spec"]["schedulingGates"]
+    second = await admit(changed)
+    assert second.annotations["vramshare.io/status"] == "allocated"

@@ -89,11 +89,13 @@ def test_ca_near_its_end_is_replaced_with_what_it_signed(settings: TlsSettings) 
     loaded(late.certificate).verify_directly_issued_by(x509.load_pem_x509_certificate(late.ca_bundle))
 
 
-def test_mixed_up_files_are_made_anew(settings: TlsSettings) -> None:
+@pytest.mark.parametrize("names", [("tls.crt",), ("tls.key",), ("tls.crt", "tls.key"), ("ca.key",)])
+def test_mixed_up_files_are_made_anew(settings: TlsSettings, names: tuple[str, ...]) -> None:
     """A serving certificate of another CA, or without its key, is not served."""
-    served = identity(settings, now=NOW)
+    identity(settings, now=NOW)
     identity(replace(settings, folder=settings.folder / "other"), now=NOW)
-    served.certificate.write_bytes((settings.folder / "other" / "tls.crt").read_bytes())
+    for name in names:
+        (settings.folder / name).write_bytes((settings.folder / "other" / name).read_bytes())
     again = identity(settings, now=NOW)
     assert again.ca_bundle is not None
     loaded(again.certificate).verify_directly_issued_by(x509.load_pem_x509_certificate(again.ca_bundle))

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -69,6 +70,31 @@ async def test_metrics_have_their_own_port(settings: ServerSettings) -> None:
             assert "vramshare_admissions" in await answer.text()
         async with session.get(f"https://127.0.0.1:{at.port}/metrics", ssl=trusting(at)) as answer:
             assert answer.status == 404
+
+
+async def test_stop_is_announced_before_the_sockets_close(settings: ServerSettings) -> None:
+    """A load balancer that asks meanwhile hears that no more is wanted, while reviews are still answered."""
+    app = create_app(SETTINGS, FakeAllocator())
+    heard = asyncio.Event()
+
+    async def listener() -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                answer = await session.get(f"https://127.0.0.1:{at.port}/readyz", ssl=trusting(at))
+                if answer.status == 503:
+                    heard.set()
+                    return
+
+    settings = replace(settings, drain_seconds=60)
+    running = serving(app, metrics_app(Metrics().registry), settings)
+    at = await running.__aenter__()
+    asking = asyncio.create_task(listener())
+    leaving = asyncio.create_task(running.__aexit__(None, None, None))
+    await heard.wait()
+    await asking
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
 
 
 class Slow(FakeAllocator):

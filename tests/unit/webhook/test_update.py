@@ -155,6 +155,15 @@ async def test_opted_out_pod_stays_out() -> None:
     assert not (await admit(new, old=stored)).answer.patch
 
 
+async def test_opting_out_later_has_no_effect() -> None:
+    """A label on a running GPU pod does not free its annotations."""
+    stored = await admit(PLAIN)
+    new = copy.deepcopy(stored.pod)
+    new["metadata"]["labels"] = {"vramshare.io/inject": "disabled"}
+    new["metadata"]["annotations"]["allocation.vramshare.io/main"] = "GPU-0 memory=99999999999 cores=0"
+    assert (await replaced(new, stored)).annotations == stored.annotations
+
+
 async def test_new_ephemeral_container_sees_no_gpu() -> None:
     """`kubectl debug` into a GPU pod: the wall is not in that container, so no GPU is either."""
     stored = await admit(PLAIN)
