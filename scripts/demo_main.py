@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from demo_install import TEAM
 from demo_show import DemoError
 from demo_stage import Stage, set_up
 from demo_story import tell
@@ -31,7 +32,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         with set_up(folder, given=args.kubeconfig) as stage:
-            tell(stage)
+            _play(stage)
             code = _sum_up(stage, seconds=time.monotonic() - started)
             if not args.once:
                 _stay(stage)
@@ -43,6 +44,17 @@ def main() -> int:
     if not args.dir and not code:
         shutil.rmtree(folder, ignore_errors=True)
     return code
+
+
+def _play(stage: Stage) -> None:
+    """Tell the story; where it stops in the middle, show what there is to see."""
+    try:
+        tell(stage)
+    except DemoError:
+        stage.show.title("It stops here. What the cluster says:")
+        for command in ("get pods -o wide", "get events", "logs -l app --tail=20 --prefix", "describe pods"):
+            stage.show.look(f"kubectl -n {TEAM} {command}")
+        raise
 
 
 def _sum_up(stage: Stage, *, seconds: float) -> int:

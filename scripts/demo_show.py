@@ -1,5 +1,6 @@
 """How the demo speaks: every command before its output, every claim with what was found."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -60,6 +61,11 @@ class Show:
         if ended.returncode:
             raise DemoError(f"`{command}` failed with exit code {ended.returncode}")
         return ended.stdout
+
+    def look(self, command: str) -> None:
+        """Run a command as `run` does, and do not mind if it fails."""
+        with contextlib.suppress(DemoError):
+            self.run(command)
 
     def ask(self, command: str) -> Any:
         """The JSON that `kubectl get -o json` answers, behind the scenes; None where it fails."""
