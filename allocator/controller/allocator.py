@@ -97,21 +97,21 @@ class Allocator:
             ConflictError: other replicas were faster for the whole of our patience.
             NotReadyError: the cluster has not been seen, or not lately, or the ledger cannot be written.
         """
-        log = _log.bind(namespace=asked.namespace, pod=asked.pod_name, trace=asked.trace)
+        about = {"namespace": asked.namespace, "pod": asked.pod_name, "trace": asked.trace}
         try:
             with self.metrics.grant_seconds.time():
                 granted, how = await self._entered().grant(asked)
         except NoCapacityError as reason:
             self.metrics.grants.labels("no_capacity").inc()
-            log.info("no capacity", reason=str(reason))
+            _log.info("no capacity", reason=str(reason), **about)
             raise
         except (ConflictError, NotReadyError) as reason:
             self.metrics.grants.labels("conflict" if isinstance(reason, ConflictError) else "not_ready").inc()
-            log.warning("not granted", reason=str(reason))
+            _log.warning("not granted", reason=str(reason), **about)
             raise
         self.metrics.grants.labels(how).inc()
         allocation = granted.grant.allocation
-        log.info(how, allocation=allocation.id, node=allocation.node, gpus=allocation.uuids())
+        _log.info(how, allocation=allocation.id, node=allocation.node, gpus=allocation.uuids(), **about)
         return granted
 
     async def recognise(self, namespace: str, allocation: Allocation) -> Granted | None:

@@ -159,8 +159,9 @@ class Committer:
     async def _drain(self, node: str, desk: Desk) -> None:
         """Write until nothing urgent is left."""
         while desk.urgent:
-            # Whoever is ready to ask for more on this node may join this write.
-            await self._clock.sleep(self._settings.company)
+            # Whoever is ready to ask for more on this node may join this write; in a burst it is worth a wait.
+            burst = self._clock.monotonic() - desk.written < self._settings.burst
+            await self._clock.sleep(self._settings.company if burst else 0)
             written = await self._write(node, desk)
             desk.failures = 0 if written else desk.failures + 1
             if not desk.seen:
@@ -171,8 +172,7 @@ class Committer:
     async def _write(self, node: str, desk: Desk) -> bool:
         """One write at most; whether the ledger now stands as asked."""
         kept = self._shelf.get(node)
-        changes = desk.batch(kept.ledger, self._inventories.get(node))
-        after = kept.ledger.apply(changes)
+        changes, after = desk.batch(kept.ledger, self._inventories.get(node))
         settled = after.data == kept.ledger.data and (kept.metadata is not None or not after.data)
         if settled:
             self._settle(node, desk)
@@ -182,6 +182,7 @@ class Committer:
             return await self._put(node, Kept(ledger=after, metadata=kept.metadata), desk, changes)
         finally:
             desk.flying = frozenset()
+            desk.written = self._clock.monotonic()
             self._settle(node, desk)
 
     async def _put(self, node: str, wanted: Kept, desk: Desk, changes: Changes) -> bool:

@@ -30,6 +30,7 @@ class Desk:
         flying: ids of grants in a write that is under way.
         task: writes while there is something to write.
         failures: writes in a row that did not go through.
+        written: when the last write ended, in seconds of the monotonic clock.
     """
 
     adds: dict[str, tuple[Grant, asyncio.Future[None]]] = field(default_factory=dict)
@@ -41,16 +42,20 @@ class Desk:
     flying: frozenset[str] = frozenset()
     task: "asyncio.Task[None] | None" = None
     failures: int = 0
+    written: float = float("-inf")
 
     @property
     def urgent(self) -> bool:
         """Whether a write should not wait."""
         return bool(self.adds or self.removes or self.restore or (self.due and self.seen))
 
-    def batch(self, ledger: Ledger, inventory: Inventory | None) -> Changes:
-        """What to write next, all that is asked for; those for whom there is no room are told at once."""
-        remove = frozenset(self.removes)
-        base = ledger.apply(Changes(remove=remove))
+    def batch(self, ledger: Ledger, inventory: Inventory | None) -> tuple[Changes, Ledger]:
+        """What to write next, all that is asked for; those for whom there is no room are told at once.
+
+        Returns:
+            The changes, and the ledger after them.
+        """
+        base = ledger.apply(Changes(remove=frozenset(self.removes), seen=self.seen))
         asked = [grant for key, grant in self.restore.items() if key not in ledger.grants]
         asked += [grant for grant, _ in self.adds.values()]
         if inventory is None:
@@ -58,13 +63,14 @@ class Desk:
             refused = {grant.allocation.id: "its inventory is gone" for grant in asked}
         else:
             admitted, refused = base.admit(asked, inventory)
-        if too_large(base.apply(Changes(add=admitted)).data):
+        after = base.apply(Changes(add=admitted))
+        if too_large(after.data):
             refused |= {grant.allocation.id: "its ledger is full" for grant in admitted}
-            admitted = ()
+            admitted, after = (), base
         for key, reason in refused.items():
             self.restore.pop(key, None)
             self.fail(key, RefusedError(reason))
-        return Changes(add=admitted, remove=remove, seen=dict(self.seen))
+        return Changes(add=admitted, remove=frozenset(self.removes), seen=dict(self.seen)), after
 
     def settle(self, ledger: Ledger, *, stored: bool) -> set[str]:
         """Tell everyone whose change the ledger shows; returns the ids that are given back.

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from allocator.api.allocation import Allocation
@@ -42,6 +43,7 @@ def new_grant(asked: GrantRequest, placement: Placement, *, grant_id: str, now: 
     )
 
 
+@lru_cache(maxsize=1024)
 def shape_of(request: PodRequest) -> str:
     """Digest of what a request asks: equal for pods of one template."""
     choice = [sorted(part) for one in (request.models, request.uuids) for part in (one.include, one.exclude)]

@@ -54,14 +54,16 @@ class CommitSettings:
     Attributes:
         patience: seconds that one grant may take, all attempts together; less than a webhook's time-out.
         attempts: how often one grant is planned anew after other replicas were faster.
-        company: seconds that a ledger write waits for further grants to the same node; 0: none. Grants that
-            arrive during a write go into the next one in any case.
+        company: seconds that a ledger write waits for further grants, if the same node's ledger was written so
+            recently that this looks like a burst. Grants that arrive during a write go into the next in any case.
+        burst: seconds between two writes of one ledger up to which they look like one.
         lazy: seconds that marks of seen pods wait for a grant to ride with.
     """
 
     patience: float = 1.7
     attempts: int = 16
-    company: float = 0.0
+    company: float = 0.005
+    burst: float = 0.1
     lazy: float = 3.0
 
 

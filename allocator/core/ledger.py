@@ -97,6 +97,8 @@ class Ledger:
 
     def apply(self, changes: Changes) -> "Ledger":
         """The ledger after a batch. Removing or marking what is not there changes nothing."""
+        if not (changes.add or changes.remove or changes.seen):
+            return self
         grants, data = dict(self.grants), dict(self.data)
         for key in changes.remove & grants.keys():
             del grants[key], data[key]

@@ -21,7 +21,7 @@ SYSTEM = "vramshare-system"
 SETTINGS = AllocatorSettings(
     identity="one",
     agents=AgentSettings(may_be_absent=True),
-    commit=CommitSettings(patience=30, attempts=8),
+    commit=CommitSettings(patience=30, attempts=8, company=0),
 )
 
 
