@@ -76,7 +76,7 @@ uint64_t vs_image_globals(const void *image)
     const unsigned char *bytes = image;
     if (!bytes)
         return 0;
-    if (memcmp(bytes, ELFMAG, SELFMAG) == 0)
+    if (strncmp((const char *)bytes, ELFMAG, SELFMAG) == 0) /* stops at the end of a short text */
         return cubin_globals(bytes);
     /* PTX is text and starts with a comment or a directive. */
     if (bytes[0] == '/' || bytes[0] == '.' || space((char)bytes[0]))
