@@ -71,7 +71,7 @@ void vs_flow_done(struct vs_flow *flow, struct vs_costs *costs, uint64_t now, ui
         uint64_t sample = done->kinds == 1 || cost == 0
                               ? elapsed / done->units
                               : (uint64_t)((double)cost * (double)elapsed / (double)done->estimate);
-        learn(costs, done->kind[i], vs_max(sample, 1));
+        learn(costs, done->kind[i], vs_min(vs_max(sample, 1), VS_COST_MOST));
     }
     flow->anchor = now;
     flow->estimate -= done->estimate;

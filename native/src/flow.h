@@ -11,6 +11,7 @@
 #define VS_MARKS 64
 #define VS_MARK_EVERY (UINT64_C(500) * 1000)
 #define VS_SEGMENT_KINDS 8
+#define VS_COST_MOST (UINT64_C(1000) * 1000 * 1000) /* ns; what is measured longer (a clock that jumped) counts so much */
 #define VS_COSTS 4096 /* kinds of unit remembered; a power of two */
 
 /* Costs by kind of unit (function and grid, or graph). Zero-filled: nothing known. */

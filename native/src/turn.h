@@ -13,7 +13,9 @@
 
 #include "windows.h"
 
-#define VS_DEBT_MOST (INT64_C(10) * 1000 * 1000 * 1000)
+/* ns owed at most: a clock that jumps, or one monstrous unit, does not stop a tenant for long. A unit that overruns its
+ * window by more than this is not held to its share exactly. */
+#define VS_DEBT_MOST (INT64_C(1000) * 1000 * 1000)
 
 struct vs_budget {
     _Atomic uint64_t *window; /* end of the latest window entered; 0: none yet */

@@ -116,12 +116,12 @@ void vs_windows_own(unsigned cores, uint64_t longest_unit, struct vs_windows *ou
     *out = (struct vs_windows){.cycle = cycle, .count = 1, .at = {{0, cycle / 100 * (cores < 100 ? cores : 100)}}};
 }
 
-/* The start of the cycle that contains `now`. A table may begin in the future: cycles reach back as well. */
+/* The start of the cycle that contains `now`, whatever the epoch; of the first one for the clock's first moments. */
 static uint64_t cycle_of(const struct vs_windows *table, uint64_t now)
 {
     uint64_t epoch = table->epoch % table->cycle;
     uint64_t phase = (now % table->cycle + table->cycle - epoch) % table->cycle;
-    return now - phase;
+    return phase > now ? epoch : now - phase;
 }
 
 bool vs_windows_at(const struct vs_windows *table, uint64_t now, struct vs_span *out)
