@@ -273,3 +273,89 @@ async def test_reviews_as_recorded(
     for path in paths:
         await api.delete(path)
     assert shape(hook.asked[position]) == shape(wanted)
+
+
+POLICY: Json = {
+    "failurePolicy": "Fail",
+    "matchConstraints": {
+        "resourceRules": [
+            {"operations": ["UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods", "pods/status"]}
+        ]
+    },
+    "matchConditions": [{"name": "others", "expression": "request.userInfo.username != 'system:friend'"}],
+    "variables": [
+        {
+            "name": "before",
+            "expression": "has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {}",
+        },
+        {"name": "after", "expression": "has(object.metadata.annotations) ? object.metadata.annotations : {}"},
+    ],
+    "validations": [
+        {
+            "expression": "variables.before.all(k, !k.startsWith('mine/') || "
+            "(k in variables.after && variables.after[k] == variables.before[k]))",
+            "messageExpression": "'hands off, ' + request.operation",
+        }
+    ],
+}
+
+
+@pytest.fixture
+async def policy(api: Api, namespace: str) -> AsyncIterator[str]:
+    """A policy that guards annotations `mine/...`, bound to the namespace."""
+    name = f"guard-{namespace}"
+    made = await api.create(f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": name}, "spec": POLICY})
+    assert made.status == 201, made.body
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    spec = {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selector}}
+    bindings = f"{ADMISSION}/validatingadmissionpolicybindings"
+    bound = await api.create(bindings, {"metadata": {"name": name}, "spec": spec})
+    assert bound.status == 201, bound.body
+    yield name
+    await api.delete(f"{bindings}/{name}")
+    await api.delete(f"{ADMISSION}/validatingadmissionpolicies/{name}")
+
+
+@pytest.mark.parametrize("door", ["", "/status"])
+async def test_policy_guards_annotations(api: Api, pods: str, policy: str, door: str) -> None:
+    """A policy on UPDATE refuses changes of guarded annotations through either door, and lets others pass."""
+    guarded = {**POD, "metadata": {"name": "p", "annotations": {"mine/x": "1", "note": "a"}}}
+    await api.create(pods, guarded)
+    change = {"metadata": {"annotations": {"mine/x": "2"}}}
+    for _ in range(50):
+        answer = await api.patch(f"{pods}/p{door}?dryRun=All", change)
+        if answer.status != 200:
+            break
+        await asyncio.sleep(0.1)
+    assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+    wanted = f"ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: hands off, UPDATE"
+    assert answer.body["message"] == f'pods "p" is forbidden: {wanted}'
+    fine = await api.patch(f"{pods}/p{door}", {"metadata": {"annotations": {"note": "b"}}})
+    assert fine.status == 200, fine.body
+
+
+async def test_policy_must_compile(api: Api) -> None:
+    """A policy whose expression does not compile is refused, not ignored."""
+    spec = {**POLICY, "validations": [{"expression": "object.metadata.("}]}
+    answer = await api.create(
+        f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": "broken"}, "spec": spec}
+    )
+    assert answer.status == 422
+    assert "spec.validations[0].expression" in [cause["field"] for cause in answer.body["details"]["causes"]]
+
+
+async def test_match_conditions(api: Api, namespace: str, pods: str, hook: Hook) -> None:
+    """A webhook is asked only about what its match conditions want."""
+    condition = {"name": "wanted", "expression": "object.metadata.name == 'yes'"}
+    path = await hook.register(api, namespace, matchConditions=[condition])
+    wanted = {**POD, "metadata": {"name": "yes"}}
+    for _ in range(50):
+        await api.create(f"{pods}?dryRun=All", wanted)
+        if hook.asked:
+            break
+        await asyncio.sleep(0.1)
+    hook.asked.clear()
+    await api.create(pods, POD)
+    await api.create(pods, wanted)
+    await api.delete(path)
+    assert [request["name"] for request in hook.asked] == ["yes"]

@@ -1,6 +1,6 @@
 """The chain of plugins: in-tree first, webhooks after, once more when a webhook changed the object."""
 
-from devcluster.apiserver.admission import lifecycle, limits, pods, quota
+from devcluster.apiserver.admission import lifecycle, limits, pods, policies, quota
 from devcluster.apiserver.admission.caller import Caller
 from devcluster.apiserver.admission.webhooks import Reinvocation, Webhooks
 from devcluster.apiserver.machine import Attributes, Machine
@@ -41,7 +41,7 @@ class Chain:
                 pods.runtime_class(attributes, machine)
 
     async def validate(self, attributes: Attributes) -> None:
-        """Check limits, ask validating webhooks, count quotas last.
+        """Check limits and policies, ask validating webhooks, count quotas last.
 
         Raises:
             ApiError: refused.
@@ -51,6 +51,7 @@ class Chain:
         if new_pod:
             limits.check(attributes, machine)
             pods.security(attributes, machine)
+        policies.check(attributes, machine)
         await self._webhooks.validate(attributes)
         if attributes.operation == "CREATE" and not attributes.sub:
             quota.check(attributes, machine)

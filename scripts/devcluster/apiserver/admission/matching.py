@@ -15,13 +15,14 @@ def concerns(hook: Mapping[str, Any], attributes: Attributes, machine: Machine) 
     if attributes.resource.group == _EXEMPT:
         return False
     return (
-        any(_rule_matches(rule, attributes) for rule in hook.get("rules") or ())
+        any(rule_matches(rule, attributes) for rule in hook.get("rules") or ())
         and _namespace_matches(hook.get("namespaceSelector") or {}, attributes, machine)
         and _object_matches(hook.get("objectSelector") or {}, attributes)
     )
 
 
-def _rule_matches(rule: Mapping[str, Any], attributes: Attributes) -> bool:
+def rule_matches(rule: Mapping[str, Any], attributes: Attributes) -> bool:
+    """Does the rule name this operation on this resource?"""
     resource = attributes.resource
     scope = rule.get("scope", "*")
     if scope != "*" and (scope == "Namespaced") is not resource.namespaced:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from devcluster.apiserver import status
-from devcluster.apiserver.machine import Attributes
+from devcluster.apiserver.machine import Attributes, Machine
 
 Json = dict[str, Any]
 _VERSION = "admission.k8s.io/v1"
@@ -30,7 +30,12 @@ class Verdict:
 
 
 def question(attributes: Attributes, uid: str) -> bytes:
-    """The review of one write."""
+    """The review of one write, encoded."""
+    return orjson.dumps({"kind": "AdmissionReview", "apiVersion": _VERSION, "request": request_of(attributes, uid)})
+
+
+def request_of(attributes: Attributes, uid: str) -> Json:
+    """The request inside the review, which expressions see too."""
     resource = attributes.resource
     kind = {"group": attributes.kind_group, "version": attributes.kind_version, "kind": attributes.kind}
     place = {"group": resource.group, "version": resource.version, "resource": resource.plural}
@@ -52,7 +57,22 @@ def question(attributes: Attributes, uid: str) -> bytes:
         "dryRun": attributes.dry_run,
         "options": attributes.options,
     }
-    return orjson.dumps({"kind": "AdmissionReview", "apiVersion": _VERSION, "request": request})
+    return request
+
+
+def values_of(attributes: Attributes, machine: Machine) -> Json:
+    """What expressions may speak about."""
+    namespace = machine.store.collection("/namespaces").get("", attributes.namespace)
+    request = request_of(attributes, "")
+    about = {key: value for key, value in request.items() if key not in {"object", "oldObject"}}
+    return {
+        "object": request["object"],
+        "oldObject": request["oldObject"],
+        "request": about,
+        "namespaceObject": namespace.obj if namespace else None,
+        "params": None,
+        "variables": {},
+    }
 
 
 def _object(obj: Json | None, attributes: Attributes) -> Json | None:

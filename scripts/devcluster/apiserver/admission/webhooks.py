@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 
-from devcluster.apiserver import codec, patching, status
+from devcluster.apiserver import codec, expressions, patching, status
 from devcluster.apiserver.admission import matching, review
 from devcluster.apiserver.admission.caller import Caller
 from devcluster.apiserver.admission.review import ReviewError, Verdict
+from devcluster.apiserver.expressions import CelError
 from devcluster.apiserver.machine import Attributes, Machine, new_uid
 
 Json = dict[str, Any]
@@ -115,6 +116,20 @@ class Webhooks:
             if isinstance(result, BaseException):
                 raise result
 
+    def _conditions_hold(self, hook: Json, attributes: Attributes) -> bool:
+        """Do its match conditions want it to be asked?
+
+        Raises:
+            ReviewError: one of them fails.
+        """
+        conditions = hook.get("matchConditions")
+        if not conditions:
+            return True
+        try:
+            return expressions.all_hold(conditions, review.values_of(attributes, self._machine))
+        except CelError as error:
+            raise ReviewError(f"matchConditions: {error}") from error
+
     async def _ask(self, hook: Json, attributes: Attributes) -> Verdict | None:
         """One call. None: it failed, and may.
 
@@ -123,6 +138,8 @@ class Webhooks:
         """
         name, uid = hook["name"], new_uid()
         try:
+            if not self._conditions_hold(hook, attributes):
+                return None
             verdict = review.answer(await self._caller.post(hook, review.question(attributes, uid)), uid)
         except ReviewError as error:
             if hook.get("failurePolicy") == "Ignore":

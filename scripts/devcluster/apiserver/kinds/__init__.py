@@ -84,8 +84,14 @@ def _register_others() -> None:
     hooks = Strategy(default=registration.default_webhooks, validate=registration.validate_webhooks)
     register(_ADMISSION + "mutatingwebhookconfigurations", hooks)
     register(_ADMISSION + "validatingwebhookconfigurations", hooks)
-    register(_ADMISSION + "validatingadmissionpolicies", Strategy(default=registration.default_policy))
-    register(_ADMISSION + "validatingadmissionpolicybindings", Strategy(default=registration.default_policy_binding))
+    register(
+        _ADMISSION + "validatingadmissionpolicies",
+        Strategy(default=registration.default_policy, validate=registration.validate_policy),
+    )
+    register(
+        _ADMISSION + "validatingadmissionpolicybindings",
+        Strategy(default=registration.default_policy_binding, validate=registration.validate_policy_binding),
+    )
     bindings = Strategy(
         default=registration.default_role_binding,
         validate=registration.validate_role_binding,

@@ -1,7 +1,9 @@
 """Defaults and validation of webhook configurations, policies, roles and classes."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from devcluster.apiserver import expressions
 from devcluster.apiserver.kinds.pod_validation import forbidden, invalid, required, unsupported
 from devcluster.apiserver.status import Cause
 
@@ -48,6 +50,7 @@ def validate_webhooks(obj: Json) -> list[Cause]:
         if not 1 <= hook["timeoutSeconds"] <= 30:
             wrong = "the timeout value must be between 1 and 30 seconds"
             causes.append(invalid(f"{at}.timeoutSeconds", hook["timeoutSeconds"], wrong))
+        causes += check_expressions(hook.get("matchConditions") or (), f"{at}.matchConditions")
         causes += _client(hook.get("clientConfig") or {}, f"{at}.clientConfig")
     return causes
 
@@ -60,6 +63,40 @@ def _client(config: Json, at: str) -> list[Cause]:
         wrong = "'https' is the only allowed URL scheme; desired format: https://host[/path]"
         return [invalid(f"{at}.url", url.split("://", 1)[0], wrong)]
     return []
+
+
+def check_expressions(items: Sequence[Json], at: str, *keys: str) -> list[Cause]:
+    """Expressions that do not compile here."""
+    return [
+        invalid(f"{at}[{index}].{key}", item[key], wrong)
+        for index, item in enumerate(items)
+        for key in keys or ("expression",)
+        if item.get(key) and (wrong := expressions.check(item[key]))
+    ]
+
+
+def validate_policy(obj: Json) -> list[Cause]:
+    """A policy says what it concerns, and its expressions compile."""
+    spec = obj["spec"]
+    causes = (
+        []
+        if (spec.get("matchConstraints") or {}).get("resourceRules")
+        else [required("spec.matchConstraints.resourceRules")]
+    )
+    if not spec.get("validations") and not spec.get("auditAnnotations"):
+        causes.append(required("spec.validations", "validations or auditAnnotations must contain at least one item"))
+    causes += check_expressions(spec.get("matchConditions") or (), "spec.matchConditions")
+    causes += check_expressions(spec.get("variables") or (), "spec.variables")
+    return causes + check_expressions(
+        spec.get("validations") or (), "spec.validations", "expression", "messageExpression"
+    )
+
+
+def validate_policy_binding(obj: Json) -> list[Cause]:
+    """A binding names its policy and says what a failure does."""
+    spec = obj.get("spec") or {}
+    causes = [] if spec.get("policyName") else [required("spec.policyName")]
+    return causes if spec.get("validationActions") else [*causes, required("spec.validationActions")]
 
 
 def default_policy(obj: Json) -> None:
