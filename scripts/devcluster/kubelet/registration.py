@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from devcluster.client import LEASES, NODES, ApiError, Client
@@ -63,6 +64,12 @@ def node_status(spec: NodeSpec, *, address: str, now: float, runtime: str) -> di
     }
 
 
+def is_ready(node: Mapping[str, Any]) -> bool:
+    """Whether a Node's Ready condition is true."""
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
 def _architecture() -> str:
     return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
@@ -76,6 +83,7 @@ class Registration:
         self._clock = clock
         self._address = address
         self._uid = ""
+        self._runtime = ""
 
     async def register(self, *, runtime: str) -> None:
         """Create or take over the Node object and write its status.
@@ -92,19 +100,26 @@ class Registration:
             labels = {"metadata": {"labels": wanted["metadata"]["labels"]}}
             made = await self._client.patch(NODES.path(name=self._spec.name), labels)
         self._uid = made["metadata"]["uid"]
-        status = node_status(self._spec, address=self._address, now=self._clock.time(), runtime=runtime)
-        path = NODES.path(name=self._spec.name, subresource="status")
-        await self._client.patch(path, {"status": status}, "strategic")
+        self._runtime = runtime
+        await self._write_status()
         await self._renew()
 
+    async def _write_status(self) -> None:
+        status = node_status(self._spec, address=self._address, now=self._clock.time(), runtime=self._runtime)
+        path = NODES.path(name=self._spec.name, subresource="status")
+        await self._client.patch(path, {"status": status}, "strategic")
+
     async def run(self) -> None:
-        """Renew the Lease until cancelled."""
+        """Renew the Lease until cancelled; a node that was given up meanwhile reports that it is back."""
         pause = _RENEW_SECONDS
         while True:
             await self._clock.sleep(pause)
             pause = _RENEW_SECONDS
             try:
                 await self._renew()
+                node = await self._client.get(NODES.path(name=self._spec.name))
+                if not is_ready(node):
+                    await self._write_status()
             except FAILURES as error:
                 _log.warning("lease of node %s not renewed: %s", self._spec.name, error)
                 pause = _RETRY_SECONDS

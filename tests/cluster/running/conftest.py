@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -151,6 +151,16 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         async with Client(url=cluster.url, ca_pem=ca, token=cluster.token, agent="test") as client:
             yield cluster, client
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def make_lab() -> Callable[[Cluster, Client], Awaitable[Lab]]:
+    """For modules with a cluster of their own: gives a fresh namespace of it."""
+
+    async def make(cluster: Cluster, client: Client) -> Lab:
+        return Lab(cluster, client, await _namespace(client))
+
+    return make
 
 
 @pytest_asyncio.fixture(loop_scope="module")
