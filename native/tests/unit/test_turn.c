@@ -310,10 +310,10 @@ static void unused_windows_save_nothing(void)
         uint64_t now = 1000 * table.cycle, length = table.at[0].end;
         CHECK(vs_turn_ask(&table, &budget, now, now, length / 10).go);
         now += later * table.cycle;
-        CHECK(!vs_turn_ask(&table, &budget, now, now - table.cycle / 2, 3 * length).go);
+        CHECK(!vs_turn_ask(&table, &budget, now, 1000 * table.cycle + length / 10, 3 * length).go);
         /* The same after a refusal: what was left then is there, if the next window is used and only then. */
         now += later * table.cycle;
-        CHECK(vs_turn_ask(&table, &budget, now, now - table.cycle / 2, 3 * length).go == (later == 1));
+        CHECK(vs_turn_ask(&table, &budget, now, 1000 * table.cycle + length / 10, 3 * length).go == (later == 1));
     }
 }
 
