@@ -13,7 +13,6 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from allocator.api.errors import VramshareError
 from webhook import review
 from webhook.admission import Admission, Grants, Step
 from webhook.denials import denial
@@ -127,11 +126,11 @@ class _Mutate:
         try:
             async with asyncio.timeout(seconds):
                 return await self._admission.answer(question)
-        except (VramshareError, TimeoutError) as reason:
-            return denial(reason)
         except Exception as reason:
-            log.exception("review_failed")
-            return denial(reason)
+            answer = denial(reason)
+            if answer.code == HTTPStatus.INTERNAL_SERVER_ERROR:
+                log.exception("review_failed")
+            return answer
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

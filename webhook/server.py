@@ -59,7 +59,9 @@ async def serving(
     """
     served = await asyncio.to_thread(identity, settings.tls, now=datetime.now(UTC))
     context = server_context(served)
-    main = web.AppRunner(app, access_log=None, shutdown_timeout=settings.finish_seconds)
+    main = web.AppRunner(
+        app, access_log=None, shutdown_timeout=settings.finish_seconds, keepalive_timeout=settings.idle_seconds
+    )
     side = web.AppRunner(metrics, access_log=None, shutdown_timeout=settings.finish_seconds)
     renewal = asyncio.create_task(keep_fresh(context, settings.tls, changed=certified))
     try:

@@ -81,6 +81,8 @@ class ServerSettings:
         metrics_port: its port; 0: any free one.
         drain_seconds: how long reviews are still taken after `/readyz` says no, for the API server to learn it.
         finish_seconds: how long requests in flight may take at a stop, at most.
+        idle_seconds: how long an unused connection is kept. Longer than the 90 s of an API server, so that it is
+            the one who closes: a review sent into a connection that we just closed would be lost.
         tls: the certificate.
     """
 
@@ -90,6 +92,7 @@ class ServerSettings:
     metrics_port: int = 9443
     drain_seconds: float = 5.0
     finish_seconds: float = 10.0
+    idle_seconds: float = 120.0
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 

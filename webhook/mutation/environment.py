@@ -67,7 +67,10 @@ def users_preload(container: Mapping[str, Any], annotations: Mapping[str, str], 
     if entry.get("valueFrom") or _REFERENCE in value:
         notes.add(f"container {name!r}: {names.ENV_PRELOAD} is replaced; only a literal value can be kept beside ours")
         return ""
-    return users_part(value)
+    kept = users_part(value)
+    if kept:
+        notes.add(f"container {name!r}: {names.ENV_PRELOAD} starts with vramshare's library now; yours follows")
+    return kept
 
 
 def users_part(value: str) -> str:

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
-from allocator.api.errors import NoCapacityError, NotReadyError, RequestError
+from allocator.api.errors import FormatError, NoCapacityError, NotReadyError, RequestError
 from allocator.controller import Granted, GrantRequest
 from tests.unit.webhook.support import SETTINGS, FakeAllocator, gpu_pod, pod
 from webhook import HEALTH, create_app
@@ -131,10 +131,11 @@ async def test_deadline_is_answered_by_a_denial() -> None:
     assert got["status"]["details"] == {"retryAfterSeconds": 1}
 
 
-async def test_fault_of_ours_is_a_denial_with_the_traceback_in_the_log() -> None:
+@pytest.mark.parametrize("failure", [KeyError("bug"), FormatError("unreadable")])
+async def test_fault_of_ours_is_a_denial_with_the_traceback_in_the_log(failure: Exception) -> None:
     """Fail closed; the user is told where to look, the operator finds it there."""
     with capture_logs() as logs:
-        async with client(create_app(SETTINGS, FakeAllocator(failure=KeyError("bug")))) as made:
+        async with client(create_app(SETTINGS, FakeAllocator(failure=failure))) as made:
             got = await ask(made, asked(gpu_pod()))
     assert got["status"]["code"] == 500
     failed = next(line for line in logs if line["event"] == "review_failed")

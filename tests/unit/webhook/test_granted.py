@@ -171,6 +171,7 @@ async def test_users_preload_follows_ours() -> None:
     got = await admit(gpu_pod(container(env=env(LD_PRELOAD="/lib/a.so:/lib/b.so"))))
     assert got.annotations["preload.vramshare.io/main"] == f"{LIBRARY}:/lib/a.so:/lib/b.so"
     assert got.env()["LD_PRELOAD"] == "metadata.annotations['preload.vramshare.io/main']"
+    assert [text for text in got.answer.warnings if "LD_PRELOAD starts with vramshare's library now" in text]
 
 
 @pytest.mark.parametrize(
