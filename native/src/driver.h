@@ -57,10 +57,15 @@ struct vs_bracket {
     bool own;          /* `before` is this process's figure, not the whole GPU's */
     uint64_t reserved; /* what is expected to be taken */
     uint64_t before, charged;
+    bool whole;          /* `gpu_before` is valid */
+    uint64_t gpu_before; /* the whole GPU's use: vs_bracket_context */
 };
 
 /* Opens a bracket for an expected size. False: refused. */
 bool vs_bracket_open(struct vs_process *process, struct vs_bracket *bracket, int gpu, uint64_t expected);
+
+/* After opening one for the making of a context: also what no figure of this process shows is measured. */
+void vs_bracket_context(struct vs_process *process, struct vs_bracket *bracket);
 
 /* Closes it after the call. `otherwise`: what to assume was taken where it cannot be measured. `done` false: the
  * call failed. False: the slice is exceeded, the caller must undo the call and measure again. `grown` (may be

@@ -16,6 +16,8 @@ static bool making(struct vs_process *process, CUdevice device, struct vs_bracke
         return false;
     uint64_t expected = gpu < 0 ? 1 : atomic_load(&vs_gpu(&process->view, (unsigned)gpu)->context_cost);
     *refused = !vs_bracket_open(process, bracket, gpu, vs_max(expected, 1)); /* a slice of 0 has no room for any */
+    if (!*refused)
+        vs_bracket_context(process, bracket);
     return !*refused;
 }
 

@@ -78,15 +78,16 @@ static bool begin(struct request *request, CUmemoryPool pool, bool *refused)
 {
     *refused = false;
     request->process = vs_on();
-    if (!request->process || !find_pool(request, pool))
+    if (!request->process)
         return false;
     atomic_store_explicit(&request->process->graphs_allocate, 1, memory_order_relaxed);
+    /* Asked first: questions about pools and contexts would invalidate the capture. */
+    if (capturing(request) || !find_pool(request, pool))
+        return false;
     request->reserved = vs_page_up(request->size);
     vs_refresh_limits(request->process, false);
     if (VS_LIKELY(vs_reserve_now(request->process, request->gpu, request->reserved)))
         return true;
-    if (capturing(request))
-        return false;
     if (request->pool != VS_NO_POOL && has_room(request->process, request->pool, request->size)) {
         request->reserved = 0;
         return true;

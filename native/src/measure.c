@@ -13,6 +13,9 @@
 #define LIST_LENGTH 1200
 #define SHORT_LIST_LENGTH 256
 #define MEASURE_AGAIN_AFTER UINT64_C(50000000) /* ns between measurements that nothing forces */
+/* Of each context some megabytes (6 to 9 on an H100) are missing from the process's figure: the GPU's own figure tells
+ * them. Neighbours may take memory in the same moment, so no more than this is believed. */
+#define MOST_HIDDEN (UINT64_C(16) << 20)
 #define NOT_AVAILABLE UINT64_MAX /* NVML's word for "this driver cannot say" */
 
 /* Makes NVML usable for us. Its own reference count keeps it alive beside the program's use of it. */
@@ -22,8 +25,8 @@ static bool have_nvml(struct vs_process *process)
         process->nvml_state = 2;
         if (vs_real_open_nvml()) {
             __typeof__(&nvmlInitWithFlags) init = VS_REAL(nvmlInitWithFlags);
-            /* Without attaching GPUs it starts in a fraction of the time; old drivers do not know the flag. */
-            if (init && (init(NVML_INIT_NO_ATTACH) == NVML_SUCCESS || init(0) == NVML_SUCCESS))
+            /* Not with NVML_INIT_NO_ATTACH: GPUs cannot be found by their UUID then. */
+            if (init && init(0) == NVML_SUCCESS)
                 process->nvml_state = 1;
         }
     }
@@ -135,7 +138,8 @@ static void measure_locked(struct vs_process *process, int gpu, bool lower)
     atomic_store(&process->measured[gpu], vs_now(true));
     if (!vs_measure(process, gpu, &total))
         return;
-    uint64_t before = vs_own_overhead(process, gpu), beyond = vs_minus(total, taken_by_allocations(process, gpu));
+    uint64_t before = vs_own_overhead(process, gpu);
+    uint64_t beyond = vs_minus(total + atomic_load(&process->hidden[gpu]), taken_by_allocations(process, gpu));
     /* Managed and borrowed memory may or may not be in the figure: then it can say too little, never too much. */
     bool certain = process->books.managed[gpu] == 0 && process->borrowed[gpu] == 0;
     if (beyond > before || (lower && certain))
@@ -166,8 +170,10 @@ void vs_context_gone(struct vs_process *process, int gpu)
     nvmlDevice_t device = nvml_device(process, gpu);
     bool listed = false;
     vs_lock(&process->measure_lock);
+    uint64_t hidden = vs_minus(atomic_load(&process->hidden[gpu]), atomic_load(&process->hidden_each[gpu]));
+    atomic_store(&process->hidden[gpu], hidden);
     if (device && VS_INSIDE(measure_self(device, &total, &listed)) && (listed || process->listed[gpu]))
-        set_overhead(process, gpu, listed ? vs_minus(total, taken_by_allocations(process, gpu)) : 0);
+        set_overhead(process, gpu, listed ? vs_minus(total + hidden, taken_by_allocations(process, gpu)) : 0);
     else
         set_overhead(process, gpu, vs_minus(vs_own_overhead(process, gpu), cost));
     vs_unlock(&process->measure_lock);
@@ -199,6 +205,25 @@ bool vs_bracket_open(struct vs_process *process, struct vs_bracket *bracket, int
     return true;
 }
 
+void vs_bracket_context(struct vs_process *process, struct vs_bracket *bracket)
+{
+    nvmlDevice_t device = nvml_device(process, bracket->gpu);
+    bracket->whole = device && VS_INSIDE(measure_gpu(device, &bracket->gpu_before));
+}
+
+/* What the GPU lost to a new context beyond `own`, the change of this process's figure. */
+static uint64_t hidden_growth(struct vs_process *process, const struct vs_bracket *bracket, uint64_t own)
+{
+    uint64_t after;
+    nvmlDevice_t device = nvml_device(process, bracket->gpu);
+    if (!bracket->whole || !device || !VS_INSIDE(measure_gpu(device, &after)))
+        return 0;
+    uint64_t hidden = vs_min(vs_minus(vs_minus(after, bracket->gpu_before), own), MOST_HIDDEN);
+    atomic_fetch_add(&process->hidden[bracket->gpu], hidden);
+    atomic_store(&process->hidden_each[bracket->gpu], hidden);
+    return hidden;
+}
+
 /* What the driver took between the two readings, beyond what was charged meanwhile. */
 static uint64_t growth(struct vs_process *process, const struct vs_bracket *bracket, uint64_t otherwise)
 {
@@ -208,7 +233,8 @@ static uint64_t growth(struct vs_process *process, const struct vs_bracket *brac
         return otherwise;
     if (own) { /* exact; also when the context just made is what put us on the list */
         uint64_t before = bracket->own ? vs_minus(bracket->before, bracket->charged) : vs_own_overhead(process, bracket->gpu);
-        return vs_minus(vs_minus(after, charged), before);
+        uint64_t more = vs_minus(vs_minus(after, charged), before);
+        return more + hidden_growth(process, bracket, more + vs_minus(charged, bracket->charged));
     }
     return vs_min(vs_minus(vs_minus(after, bracket->before), vs_minus(charged, bracket->charged)), otherwise * 2);
 }

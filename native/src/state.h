@@ -42,6 +42,7 @@ struct vs_process {
     struct { _Atomic uint64_t context; _Atomic int gpu; } contexts[VS_CONTEXTS];
     struct vs_books books;
     _Atomic uint64_t borrowed[VS_REGION_GPUS]; /* memory of others in this container, opened here, charged there */
+    _Atomic uint64_t hidden[VS_REGION_GPUS], hidden_each[VS_REGION_GPUS]; /* of all contexts, of the last: measure.c */
     _Atomic uint64_t promised[VS_REGION_GPUS]; /* charged for heaps and stacks that the driver has yet to take */
     _Atomic uint64_t primary[VS_REGION_GPUS];    /* the primary context, while it is active */
     _Atomic uint64_t local_bytes[VS_REGION_GPUS]; /* largest local memory of a thread that was launched */

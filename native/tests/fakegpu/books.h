@@ -22,6 +22,7 @@ enum { BOOKS_ENTRIES = 1024 };
 /* What one process holds of one GPU. */
 struct books_use {
     uint64_t bytes;          /* device memory, contexts included */
+    uint64_t hidden;         /* of these, what process lists do not show */
     uint64_t peak;           /* most ever held */
     uint64_t contexts;       /* live contexts */
     uint64_t busy_until;     /* CLOCK_MONOTONIC ns: end of all work given so far */

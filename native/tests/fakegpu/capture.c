@@ -4,6 +4,24 @@
 
 static __thread int thread_mode; /* 0 global, 1 thread-local, 2 relaxed */
 
+CUresult capture_guard(void)
+{
+    enum { GLOBAL, THREAD_LOCAL, RELAXED };
+    CUresult result = CUDA_SUCCESS;
+    if (thread_mode == RELAXED)
+        return result;
+    for (struct fake_context *context = driver.contexts; context; context = context->next)
+        for (struct fake_stream *stream = context->streams; stream; stream = stream->next) {
+            bool mine = stream->capturing && pthread_equal(stream->capture_thread, pthread_self());
+            bool harmed = stream->capture_mode == GLOBAL && thread_mode == GLOBAL;
+            if (!stream->capturing || stream->capture_mode == RELAXED || (!mine && !harmed))
+                continue;
+            stream->capture_broken = true;
+            result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+        }
+    return result;
+}
+
 /* Locks and finds the stream; with CUDA_SUCCESS the lock is held. */
 static CUresult enter_stream(CUstream handle, struct fake_stream **stream)
 {
@@ -27,6 +45,8 @@ static CUresult begin(CUstream handle, struct fake_graph *graph, int mode)
     stream->capturing = graph ? graph : graph_make();
     stream->capture_mode = mode;
     stream->capture_id = driver_next_id();
+    stream->capture_thread = pthread_self();
+    stream->capture_broken = false;
     return driver_leave(CUDA_SUCCESS);
 }
 
@@ -55,9 +75,12 @@ API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
         return result;
     if (!stream->capturing)
         return driver_leave(CUDA_ERROR_ILLEGAL_STATE);
-    *graph = stream->capturing;
+    *graph = stream->capture_broken ? NULL : stream->capturing;
+    if (stream->capture_broken)
+        graph_end(stream->capturing);
     stream->capturing = NULL;
-    return driver_leave(CUDA_SUCCESS);
+    stream->capture_broken = false;
+    return driver_leave(*graph ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
 }
 
 API CUresult cuStreamIsCapturing(CUstream handle, int *status)
@@ -66,7 +89,7 @@ API CUresult cuStreamIsCapturing(CUstream handle, int *status)
     CUresult result = enter_stream(handle, &stream);
     if (result != CUDA_SUCCESS)
         return result;
-    *status = stream->capturing != NULL;
+    *status = !stream->capturing ? 0 : stream->capture_broken ? 2 : 1;
     return driver_leave(CUDA_SUCCESS);
 }
 
@@ -77,7 +100,7 @@ API CUresult cuStreamGetCaptureInfo_v2(CUstream handle, int *status, uint64_t *i
     CUresult result = enter_stream(handle, &stream);
     if (result != CUDA_SUCCESS)
         return result;
-    *status = stream->capturing != NULL;
+    *status = !stream->capturing ? 0 : stream->capture_broken ? 2 : 1;
     if (stream->capturing && id)
         *id = stream->capture_id;
     if (stream->capturing && graph)

@@ -31,7 +31,8 @@ bool context_push(struct fake_context *context)
 
 struct fake_context *context_make(int device, unsigned flags, unsigned version)
 {
-    uint64_t overhead = driver.nothing ? 0 : driver.gpus[driver.index[device]].context;
+    const struct fake_gpu *gpu = &driver.gpus[driver.index[device]];
+    uint64_t overhead = driver.nothing ? 0 : gpu->context + gpu->hidden;
     struct fake_context *context = calloc(1, sizeof *context);
     if (!context || !device_take(device, overhead)) {
         free(context);
@@ -44,8 +45,10 @@ struct fake_context *context_make(int device, unsigned flags, unsigned version)
                                      .next = driver.contexts};
     stream_make(context, 0, 0);
     driver.contexts = context;
-    if (books_join() == 0)
+    if (books_join() == 0) {
         books_mine(driver.index[device])->contexts++;
+        books_mine(driver.index[device])->hidden += overhead ? gpu->hidden : 0;
+    }
     return context;
 }
 
@@ -59,8 +62,11 @@ void context_end(struct fake_context *context)
     heap_end(context);
     device_give(context->device, context->charged + context->stack_charged +
                                      context->heap_charged + context->fifo_charged);
-    if (books_mine(driver.index[context->device]))
-        books_mine(driver.index[context->device])->contexts--;
+    struct books_use *use = books_mine(driver.index[context->device]);
+    if (use) {
+        use->contexts--;
+        use->hidden -= context->charged ? driver.gpus[driver.index[context->device]].hidden : 0;
+    }
     for (struct fake_stream *s = context->streams, *next; s; s = next) {
         next = s->next;
         s->mark = 0;

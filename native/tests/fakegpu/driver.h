@@ -43,7 +43,9 @@ struct fake_stream {
     uint64_t ends[MAX_STREAM_QUEUE]; /* when each of the last items ends */
     unsigned issued;
     struct fake_graph *capturing;    /* NULL: not in capture */
-    int capture_mode;
+    int capture_mode;         /* 0 global, 1 thread-local, 2 relaxed */
+    bool capture_broken;      /* an unsafe call was made meanwhile */
+    pthread_t capture_thread;
     uint64_t capture_id;
     struct fake_stream *next;
 };
@@ -90,6 +92,10 @@ extern struct fake_driver driver;
 CUresult driver_enter(void);
 /* The same, and asks for a current context, returned in *context. */
 CUresult driver_enter_context(struct fake_context **context);
+/* To be asked, with the lock held, by every call that must not be made while a stream
+ * captures: breaks those captures and returns the error, unless this thread's mode is
+ * relaxed. */
+CUresult capture_guard(void);
 /* Unlocks and hands `result` through. */
 CUresult driver_leave(CUresult result);
 /* A number never given before in this process. */

@@ -33,6 +33,8 @@ static CUresult launch(CUfunction function, uint64_t blocks, CUstream handle)
             return driver_leave(result);
     }
     uint64_t duration = function->fixed_ns + function->block_ns * blocks;
+    if (stream->capture_broken)
+        return driver_leave(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     if (stream->capturing)
         return driver_leave(graph_add_kernel(stream->capturing, duration, NULL));
     stream_work(stream, duration);

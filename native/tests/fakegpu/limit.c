@@ -1,4 +1,5 @@
-/* Limits of a context that cost device memory: stack and device-side heap. */
+/* Limits of a context that cost device memory: stack at once, the device-side heap when
+ * code that uses it is loaded. */
 #define _GNU_SOURCE
 #include "limit.h"
 
@@ -36,6 +37,13 @@ CUresult limit_stack(struct fake_context *context, uint64_t per_thread)
     return result;
 }
 
+CUresult limit_make_heap(struct fake_context *context)
+{
+    uint64_t wanted = rounded(beyond(context->malloc_heap, 8 * MIB), CHUNK);
+    return context->heap_charged ? CUDA_SUCCESS
+                                 : recharge(context, &context->heap_charged, wanted);
+}
+
 API CUresult cuCtxSetLimit(int limit, size_t value)
 {
     struct fake_context *context;
@@ -44,15 +52,20 @@ API CUresult cuCtxSetLimit(int limit, size_t value)
         return result;
     if (limit < 0 || limit >= LIMITS)
         return driver_leave(CUDA_ERROR_UNSUPPORTED_LIMIT);
+    if ((result = capture_guard()) != CUDA_SUCCESS)
+        return driver_leave(result);
     if (limit == STACK)
         return driver_leave(limit_stack(context, rounded(value, 16)));
-    uint64_t *charged = limit == MALLOC_HEAP ? &context->heap_charged : &context->fifo_charged;
-    uint64_t *kept = limit == MALLOC_HEAP ? &context->malloc_heap : &context->printf_fifo;
-    if (limit == MALLOC_HEAP || limit == PRINTF_FIFO) {
-        uint64_t standard = limit == MALLOC_HEAP ? 8 * MIB : MIB;
-        result = recharge(context, charged, rounded(beyond(value, standard), CHUNK));
+    if (limit == MALLOC_HEAP) {
+        /* Once there is a heap its size is fixed; until then the limit costs nothing. */
+        if (context->heap_charged > 0 && value != context->malloc_heap)
+            return driver_leave(CUDA_ERROR_INVALID_VALUE);
+        context->malloc_heap = value;
+    }
+    if (limit == PRINTF_FIFO) {
+        result = recharge(context, &context->fifo_charged, rounded(beyond(value, MIB), CHUNK));
         if (result == CUDA_SUCCESS)
-            *kept = value;
+            context->printf_fifo = value;
     }
     return driver_leave(result);
 }

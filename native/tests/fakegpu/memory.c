@@ -15,7 +15,10 @@ API CUresult cuMemAlloc_v2(CUdeviceptr *out, size_t size)
     if (!out || size == 0)
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = driver_enter_context(&context);
-    return result != CUDA_SUCCESS ? result : driver_leave(heap_take(context, size, out));
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = capture_guard();
+    return driver_leave(result != CUDA_SUCCESS ? result : heap_take(context, size, out));
 }
 
 API CUresult cuMemAllocPitch_v2(CUdeviceptr *out, size_t *pitch, size_t width, size_t height,

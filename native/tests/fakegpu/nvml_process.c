@@ -5,6 +5,12 @@
 struct process_v1 { unsigned pid; unsigned long long bytes; };
 struct process_v2 { unsigned pid; unsigned long long bytes; unsigned gi, ci; };
 
+/* The figure of a process: some of what the driver holds for it is never listed. */
+static uint64_t shown(const struct books_use *use)
+{
+    return use->bytes - use->hidden;
+}
+
 enum nvml_result nvml_list(nvml_device_t device, unsigned *count, struct books_process *out,
                            bool want)
 {
@@ -22,7 +28,7 @@ API enum nvml_result nvmlDeviceGetComputeRunningProcesses(nvml_device_t device, 
     struct books_process found[BOOKS_ENTRIES];
     enum nvml_result result = nvml_list(device, count, found, out != NULL);
     for (unsigned i = 0; result == NVML_SUCCESS && i < *count; i++)
-        out[i] = (struct process_v1){found[i].pid, found[i].use.bytes};
+        out[i] = (struct process_v1){found[i].pid, shown(&found[i].use)};
     return result;
 }
 
@@ -32,7 +38,7 @@ API enum nvml_result nvmlDeviceGetComputeRunningProcesses_v3(nvml_device_t devic
     struct books_process found[BOOKS_ENTRIES];
     enum nvml_result result = nvml_list(device, count, found, out != NULL);
     for (unsigned i = 0; result == NVML_SUCCESS && i < *count; i++)
-        out[i] = (struct process_v2){found[i].pid, found[i].use.bytes, ~0u, ~0u};
+        out[i] = (struct process_v2){found[i].pid, shown(&found[i].use), ~0u, ~0u};
     return result;
 }
 
@@ -58,7 +64,7 @@ API enum nvml_result nvmlDeviceGetRunningProcessDetailList(nvml_device_t device,
     struct books_process found[BOOKS_ENTRIES];
     enum nvml_result result = nvml_list(device, &out->count, found, out->list != NULL);
     for (unsigned i = 0; result == NVML_SUCCESS && i < out->count; i++)
-        out->list[i] = (struct process_detail){found[i].pid, found[i].use.bytes, ~0u, ~0u, 0};
+        out->list[i] = (struct process_detail){found[i].pid, shown(&found[i].use), ~0u, ~0u, 0};
     return result;
 }
 

@@ -139,6 +139,8 @@ static CUresult take_async(CUdeviceptr *out, size_t size, CUmemoryPool handle, b
     struct fake_pool *pool = named ? pool_checked(handle) : pool_current(stream->context->device);
     if (!pool)
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
+    if (stream->capture_broken)
+        return driver_leave(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     if (stream->capturing)
         return driver_leave(graph_add_alloc(stream->capturing, pool->device, size, out, NULL));
     return driver_leave(pool_take(pool, size, stream->context, out));

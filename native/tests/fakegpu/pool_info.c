@@ -24,6 +24,8 @@ static CUresult enter_pool(CUmemoryPool handle, struct fake_pool **pool)
     CUresult result = driver_enter();
     if (result != CUDA_SUCCESS)
         return result;
+    if ((result = capture_guard()) != CUDA_SUCCESS)
+        return driver_leave(result);
     *pool = pool_checked(handle);
     return *pool ? CUDA_SUCCESS : driver_leave(CUDA_ERROR_INVALID_VALUE);
 }

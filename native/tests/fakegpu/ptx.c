@@ -6,6 +6,7 @@
  *     // fakegpu: ns=20000 ns_per_block=100
  * Without one, FAKEGPU_KERNEL_NS says it, else 20,000 ns. */
 #define _GNU_SOURCE
+#include "limit.h"
 #include "module.h"
 
 #include <stdio.h>
@@ -153,6 +154,8 @@ CUresult module_place(struct fake_module *module, struct fake_context *context)
     for (struct module_global *global = module->globals; global; global = global->next)
         bytes += rounded(global->size, 512);
     bytes = rounded(bytes, CHUNK);
+    if (strstr(module->text, " malloc") && limit_make_heap(context) != CUDA_SUCCESS)
+        return CUDA_ERROR_OUT_OF_MEMORY;
     if (!device_take(context->device, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
     module->context = context;

@@ -115,7 +115,7 @@ static int run_idle(struct take *take)
     return result != SUCCESS ? result : cu.cuCtxSynchronize();
 }
 
-/* Raises the device-side heap by a chunk. */
+/* Raises the device-side heap by a chunk. It costs nothing until code uses it. */
 static int heap_limit(struct take *take, struct piece *piece)
 {
     size_t now = 0;
@@ -124,10 +124,31 @@ static int heap_limit(struct take *take, struct piece *piece)
     return result != SUCCESS ? result : cu.cuCtxSetLimit(2, now + take->chunk);
 }
 
-static void lower_heap(struct take *take, struct piece piece)
+/* Loads and runs a kernel that calls malloc: now the heap is really there. */
+static int use_heap(struct take *take)
 {
-    (void)take;
-    cu.cuCtxSetLimit(2, piece.a);
+    static const char code[] =
+        ".version 7.0\n.target sm_75\n.address_size 64\n"
+        ".extern .func (.param .b64 result) malloc (.param .b64 size);\n"
+        ".visible .entry idle()\n{\n .reg .b64 %rd<3>;\n mov.u64 %rd1, 16;\n"
+        " {\n .param .b64 size;\n st.param.b64 [size], %rd1;\n .param .b64 result;\n"
+        " call.uni (result), malloc, (size);\n ld.param.b64 %rd2, [result];\n }\n ret;\n}\n";
+    int result = cu.cuModuleLoadData(&take->handle, code);
+    return result != SUCCESS ? result : run_idle(take);
+}
+
+/* The heap's size is fixed now, so its context has to go. */
+static void renew_context(struct take *take)
+{
+    void *context = NULL;
+    cu.cuDevicePrimaryCtxReset_v2(take->device);
+    cu.cuDevicePrimaryCtxRetain(&context, take->device);
+    cu.cuCtxSetCurrent(context);
+}
+
+static void keep(struct take *take, struct piece piece)
+{
+    (void)take, (void)piece;
 }
 
 /* Raises every thread's stack by 512 bytes: some hundred MiB on a large GPU. */
@@ -169,7 +190,8 @@ const struct path paths_other[] = {
     {.name = "mipmap", .step = mipmap, .undo = destroy_mipmap},
     {.name = "module-global", .step = module, .undo = unload_module, .loose = true},
     {.name = "library-global", .step = library, .undo = unload_library, .loose = true},
-    {.name = "heap-limit", .step = heap_limit, .undo = lower_heap, .loose = true},
+    {.name = "heap-limit", .step = heap_limit, .undo = keep, .last = use_heap, .end = renew_context,
+     .loose = true},
     {.name = "stack-limit", .step = stack_limit, .undo = lower_stack, .loose = true},
     {.name = "contexts", .step = context, .undo = destroy_context, .loose = true},
     {0},

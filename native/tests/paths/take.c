@@ -101,6 +101,8 @@ int main(int argc, char **argv)
     size_t unused = 0, total = 0;
     start(&take);
     int result = take_all(&take, path, want, pieces, most);
+    if (path->last)
+        check(path->last(&take), "what the driver takes late");
     check(cu.cuMemGetInfo_v2(&unused, &total), "cuMemGetInfo");
     printf("%s code=%d steps=%u free=%zu total=%zu\n", result == SUCCESS ? "took" : "refused",
            result, take.steps, unused, total);

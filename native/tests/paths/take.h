@@ -27,6 +27,8 @@ struct path {
     void (*undo)(struct take *take, struct piece piece);
     /* Runs once before the first step; NULL: nothing to do. */
     int (*begin)(struct take *take);
+    /* Runs once after the refusal, before anybody looks; NULL: nothing to do. */
+    int (*last)(struct take *take);
     /* Runs once after everything was returned; NULL: nothing to do. */
     void (*end)(struct take *take);
     /* Bytes that a step asks for, if not `chunk`: 0 = chunk. */
