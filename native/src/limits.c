@@ -68,18 +68,28 @@ static uint64_t factor(const char *suffix, size_t length)
     return 0;
 }
 
+/* Reads a percentage behind its whole digits: an optional decimal, and the sign. */
+static bool percent(const char *rest, size_t length, uint64_t value, uint64_t whole, uint64_t *out)
+{
+    uint64_t milli = value <= 100 ? value * 10 : 1001;
+    if (length == 3 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9')
+        milli += (uint64_t)(rest[1] - '0');
+    else if (length != 1)
+        return false;
+    if (rest[length - 1] != '%' || milli > 1000)
+        return false;
+    *out = whole / 1000 * milli + whole % 1000 * milli / 1000;
+    return true;
+}
+
 bool vs_size_parse(const char *text, size_t length, uint64_t whole, uint64_t *out)
 {
     uint64_t value;
     size_t used = digits(text, length, &value);
     if (used == 0)
         return false;
-    if (length == used + 1 && text[used] == '%') {
-        if (value > 100)
-            return false;
-        *out = whole / 100 * value + whole % 100 * value / 100;
-        return true;
-    }
+    if (length > used && text[length - 1] == '%')
+        return percent(text + used, length - used, value, whole, out);
     uint64_t by = factor(text + used, length - used);
     if (by == 0 || value > UINT64_MAX / by)
         return false;

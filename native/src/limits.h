@@ -28,7 +28,8 @@ bool vs_uuid_parse(const char *text, size_t length, uint8_t uuid[16]);
 /* The text form, 8-4-4-4-12. */
 void vs_uuid_format(const uint8_t uuid[16], char text[VS_UUID_TEXT]);
 
-/* Reads a size: digits, then nothing, k, M, G, T (powers of 1000), Ki, Mi, Gi, Ti (of 1024), or % of `whole`.
+/* Reads a size: digits, then nothing, k, M, G, T (powers of 1000), Ki, Mi, Gi, Ti (of 1024), or % of
+ * `whole` with at most one decimal.
  * False, with `out` unchanged: not a size, too large, or more than 100 %. */
 bool vs_size_parse(const char *text, size_t length, uint64_t whole, uint64_t *out);
 

@@ -84,9 +84,9 @@ static void sizes_are_read(void)
 {
     static const struct { const char *text; uint64_t value; } good[] = {
         {"0", 0}, {"2048", 2048}, {"3k", 3000}, {"2Ki", 2048}, {"1536Mi", 1536 * MIB}, {"2Gi", 2 * GIB},
-        {"1G", 1000000000}, {"1Ti", 1024 * GIB}, {"20%", 200}, {"100%", 1000}, {"0%", 0},
+        {"1G", 1000000000}, {"1Ti", 1024 * GIB}, {"20%", 200}, {"100%", 1000}, {"0%", 0}, {"12.5%", 125},
     };
-    static const char *const bad[] = {"", "Gi", "1.5Gi", "-1", "101%", "1 Gi", "1GiB", "1g", "%", "0x10", "1%%"};
+    static const char *const bad[] = {"", "Gi", "1.5Gi", "-1", "101%", "1 Gi", "1GiB", "1g", "%", "0x10", "1%%", "1.25%", "100.1%", "1.%", "1.5"};
     uint64_t value;
     for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
         CHECK(vs_size_parse(good[i].text, strlen(good[i].text), 1000, &value));
@@ -104,7 +104,7 @@ static void percents_are_exact(void)
 {
     uint64_t value;
     CHECK(vs_size_parse("33%", 3, UINT64_MAX, &value));
-    CHECK_IS(value, UINT64_MAX / 100 * 33 + UINT64_MAX % 100 * 33 / 100);
+    CHECK_IS(value, UINT64_MAX / 1000 * 330 + UINT64_MAX % 1000 * 330 / 1000);
 }
 
 /* UUID text and bytes lead to each other. */
