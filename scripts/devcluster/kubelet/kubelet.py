@@ -17,9 +17,11 @@ from devcluster.informer import FAILURES, Informer, key_of
 from devcluster.kubelet import logs
 from devcluster.kubelet.context import NodeContext
 from devcluster.kubelet.hostfolder import HostFolder
+from devcluster.kubelet.leftovers import clear_mounts
 from devcluster.kubelet.nvidia_host import NvidiaRuntime
 from devcluster.kubelet.plan import NAMESPACES
 from devcluster.kubelet.registration import Registration
+from devcluster.kubelet.volumes import share_mounts
 from devcluster.kubelet.worker import PodWorker
 from devcluster.nodes import NodeSpec
 
@@ -113,6 +115,8 @@ class Kubelet:
     async def start(self) -> None:
         """Register the node and begin to run its pods."""
         self._context.host.make()
+        if self._context.mount_memory:
+            share_mounts(self._context.host.host_path("/var/lib/kubelet/pods"))
         await self._context.nvidia.prepare(self._context.isolation)
         await self._registration.register(runtime=self._context.isolation)
         loops = [self._registration.run(), self._recorder.run(), self._informer.run(), self._refresh_all()]
@@ -124,6 +128,7 @@ class Kubelet:
         workers = list(self._workers.values())
         await asyncio.gather(*(worker.abandon() for worker, _ in workers))
         await tasks.end(task for _, task in workers)
+        clear_mounts(self._context.host.base)
 
     def read_log(self, *, namespace: str, pod: str, container: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
         """Return the log of a container.

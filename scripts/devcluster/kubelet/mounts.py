@@ -27,7 +27,8 @@ def plan_mounts(container: Mapping[str, Any], volumes: Sequence[Volume], env: Ma
         if inner:
             source = _inside(source, inner)
         target = os.path.normpath("/" + mount["mountPath"].lstrip("/"))
-        binds.append(Bind(source=source, target=target, read_only=bool(mount.get("readOnly"))))
+        propagated = mount.get("mountPropagation", "None") != "None"
+        binds.append(Bind(source, target, read_only=bool(mount.get("readOnly")), propagated=propagated))
     return sorted(binds, key=lambda bind: bind.target.count("/") if bind.target != "/" else 0)
 
 

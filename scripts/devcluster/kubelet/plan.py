@@ -23,6 +23,8 @@ class Bind:
     source: str
     target: str
     read_only: bool = False
+    propagated: bool = False
+    """Mounts made later below ``source`` on the host appear in the container too (HostToContainer)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,6 +95,16 @@ def set_up(volume: Volume, origin: Origin, *, now: float, mount_memory: bool) ->
     return False
 
 
+def share_mounts(folder: str) -> None:
+    """Let mounts made below ``folder`` reach containers that ask for it, as a real node's are shared.
+
+    Raises:
+        OSError: this user may not mount.
+    """
+    system.mount(folder, folder, flags=system.MS_BIND)
+    system.mount("", folder, flags=system.MS_SHARED)
+
+
 def tear_down(volume: Volume) -> None:
     """Undo what outlives the removal of the pod's folder: the mount of a memory volume."""
     if volume.kind == "memory" and os.path.ismount(volume.path):

@@ -1,6 +1,8 @@
 """Pods on the embedded cluster: what their containers see, print and leave behind."""
 
+import asyncio
 import json
+import os
 import pathlib
 import sys
 
@@ -305,3 +307,41 @@ async def test_kubectl_describe_reads_well(lab):
     assert "Exit Code:    1" in described
     assert "Successfully assigned" in described
     assert json.loads(await lab.kubectl("get", "pod", "p", "-o", "json"))["status"]["phase"] == "Failed"
+
+
+@pytest.mark.parametrize(("propagation", "expected"), [("HostToContainer", "later"), ("None", "nothing")])
+async def test_mount_propagation(lab, isolated, propagation, expected):
+    """An agent sees memory volumes of pods that start after it only if its mount asks for that, as on a real node."""
+    if lab.cluster.isolation != "namespaces":
+        pytest.skip("only root may mount a tmpfs that the host sees")
+    selector = {"kubernetes.io/hostname": "one"}
+    pods = {"name": "pods", "hostPath": {"path": "/var/lib/kubelet/pods", "type": "Directory"}}
+    mount = {"name": "pods", "mountPath": "/pods", "readOnly": True, "mountPropagation": propagation}
+    script = (
+        "trap 'cat /pods/*/volumes/kubernetes.io~empty-dir/m/word 2>/dev/null || echo nothing; exit 0' TERM; "
+        "echo up; while :; do sleep 0.01; done"
+    )
+    await lab.pod(
+        "agent", "sh", "-c", script, container={"volumeMounts": [mount]}, volumes=[pods], nodeSelector=selector
+    )
+    assert await lab.first_line("agent") == "up"
+    volumes = [{"name": "m", "emptyDir": {"medium": "Memory"}}]
+    container = {"volumeMounts": [{"name": "m", "mountPath": "/m"}]}
+    write = "echo later > /m/word; echo up; sleep 1000"
+    await lab.pod("later", "sh", "-c", write, container=container, volumes=volumes, nodeSelector=selector)
+    assert await lab.first_line("later") == "up"
+    follow = asyncio.ensure_future(lab.first_line("agent", skip=1))
+    await lab.delete("agent")
+    assert await follow == expected
+    await lab.delete("later", {"gracePeriodSeconds": 0})
+
+
+async def test_host_pid(lab, isolated):
+    """A pod that shares the host's PID namespace sees the machine's processes."""
+    await lab.pod("p", "sh", "-c", f"tr '\\0' '\\n' < /proc/{os.getpid()}/cmdline | head -1", hostPID=True)
+    assert (await lab.output("p")).strip() == own_program()
+
+
+def own_program():
+    """The first word of this process' command line."""
+    return pathlib.Path("/proc/self/cmdline").read_bytes().split(b"\0")[0].decode()

@@ -5,8 +5,10 @@ import os
 import pathlib
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import pytest_asyncio
 import yaml
 from devcluster.client import PODS, Client
 
@@ -15,18 +17,29 @@ NODES = [{"name": "only", "capacity": {"cpu": "2"}}]
 VOLUMES = [{"name": "m", "emptyDir": {"medium": "Memory"}}]
 
 
-async def up(folder, *arguments):
-    """Start a cluster; return its process and address."""
-    nodes = folder / "nodes.yaml"
+@pytest_asyncio.fixture
+async def up(tmp_path: pathlib.Path) -> AsyncIterator[Callable]:
+    """Starts clusters, and ends them after the test whatever happens."""
+    started = []
+    nodes = tmp_path / "nodes.yaml"
     nodes.write_text(yaml.safe_dump(NODES))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "devcluster", "up", "--dir", folder / "cluster", "--nodes", nodes, *arguments,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(30):
-        word, _, url = (await process.stdout.readline()).decode().partition(" ")
-    assert word == "ready", (await process.stderr.read()).decode()
-    return process, url.strip()
+
+    async def start(*arguments):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "devcluster", "up", "--dir", tmp_path / "cluster", "--nodes", nodes, *arguments,
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        async with asyncio.timeout(30):
+            word, _, url = (await process.stdout.readline()).decode().partition(" ")
+        assert word == "ready", (await process.stderr.read()).decode()
+        return process, url.strip()
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
 
 
 async def run_pod(folder, url, word):
@@ -70,14 +83,16 @@ async def end_of(pid):
     os.close(descriptor)
 
 
-def mounts(folder):
-    """Count the mounts below ``folder``."""
-    return pathlib.Path("/proc/self/mountinfo").read_text().count(f" {folder}/")
+def mounts(folder, kind=""):
+    """Return the mounts below ``folder`` that have ``kind`` in their path."""
+    lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split()[4] for line in lines]
+    return [point for point in points if point.startswith(f"{folder}/") and kind in point]
 
 
-async def test_sigterm_ends_everything(tmp_path):
+async def test_sigterm_ends_everything(tmp_path, up):
     """The process ends with 0; no container, mount or pod folder is left."""
-    process, url = await up(tmp_path)
+    process, url = await up()
     word = f"word-{os.getpid()}-term"
     await run_pod(tmp_path, url, word)
     assert processes(word)
@@ -89,9 +104,9 @@ async def test_sigterm_ends_everything(tmp_path):
     assert not list((tmp_path / "cluster" / "nodes" / "only" / "root" / "var/lib/kubelet/pods").iterdir())
 
 
-async def test_a_killed_cluster_leaves_no_container_and_can_start_again(tmp_path):
+async def test_a_killed_cluster_leaves_no_container_and_can_start_again(tmp_path, up):
     """Containers end with their kubelet; the next start in the folder clears what was left."""
-    process, url = await up(tmp_path)
+    process, url = await up()
     word = f"word-{os.getpid()}-kill"
     await run_pod(tmp_path, url, word)
     containers = processes(word)
@@ -99,12 +114,10 @@ async def test_a_killed_cluster_leaves_no_container_and_can_start_again(tmp_path
     process.send_signal(signal.SIGKILL)
     await process.wait()
     await asyncio.gather(*(end_of(pid) for pid in containers))
-    process, url = await up(tmp_path)
-    assert not mounts(tmp_path)
+    assert mounts(tmp_path, "empty-dir")
+    _, url = await up()
+    assert not mounts(tmp_path, "empty-dir")
     await run_pod(tmp_path, url, word)
-    process.terminate()
-    async with asyncio.timeout(20):
-        await process.wait()
 
 
 async def test_a_wrong_nodes_file_is_explained(tmp_path):
@@ -120,13 +133,9 @@ async def test_a_wrong_nodes_file_is_explained(tmp_path):
 
 
 @pytest.mark.parametrize("isolation", ["namespaces", "user-namespaces", "process"])
-async def test_every_isolation_that_works_here_runs_a_pod(tmp_path, isolation):
+async def test_every_isolation_that_works_here_runs_a_pod(tmp_path, up, isolation):
     """Each kind can be forced; the weakest always works."""
     if isolation == "namespaces" and os.geteuid():
         pytest.skip("needs root")
-    process, url = await up(tmp_path, "--isolation", isolation)
-    try:
-        await run_pod(tmp_path, url, "word")
-    finally:
-        process.terminate()
-        await process.communicate()
+    _, url = await up("--isolation", isolation)
+    await run_pod(tmp_path, url, "word")

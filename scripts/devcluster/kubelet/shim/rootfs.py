@@ -36,7 +36,7 @@ def build(plan: Plan) -> None:
     Raises:
         OSError: the kernel refused a mount; the message names it.
     """
-    system.mount("", "/", flags=system.MS_REC | system.MS_PRIVATE)
+    system.mount("", "/", flags=system.MS_REC | system.MS_SLAVE)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         host_mounts = list(top_mounts(table.read()))
     shown = [path for path in host_mounts if path not in _OWN and not is_below(path, plan.private_mounts)]
@@ -86,6 +86,7 @@ def _pass_on(path: str, root: str) -> None:
     """Show one mount of the host; one that cannot be shown is left out, as its files would be foreign to an image."""
     try:
         system.mount(path, root + path, flags=system.MS_BIND | system.MS_REC)
+        system.mount("", root + path, flags=system.MS_PRIVATE | system.MS_REC)
     except OSError:
         return
 
@@ -145,6 +146,8 @@ def mount_bind(root: str, bind: Bind) -> None:
         if not os.path.lexists(target):
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
     system.mount(bind.source, target, flags=system.MS_BIND | system.MS_REC)
+    if not bind.propagated:
+        system.mount("", target, flags=system.MS_PRIVATE | system.MS_REC)
     if bind.read_only:
         _make_read_only(target)
 
