@@ -8,6 +8,7 @@ round, then the medians and the ratio with its spread.
 import argparse
 import asyncio
 import base64
+import os
 import re
 import socket
 import statistics
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Round:
-    """What came of one round: pods per second and each create's seconds."""
+    """What came of one round.
+
+    Attributes:
+        rate: pods per second.
+        seconds: of each create.
+        cpu: milliseconds of processor time per pod, by process. Unlike rates they hardly depend on what else the
+            machine does.
+    """
 
     rate: float
     seconds: Sequence[float]
+    cpu: Mapping[str, float]
 
     def quantile(self, share: float) -> float:
         """Milliseconds within which this share of the creates was answered."""
@@ -149,7 +158,7 @@ def registration(name: str, *, port: int, ca: bytes) -> dict[str, Any]:
     }
 
 
-async def create_all(client: Client, namespace: str, plan: Plan) -> Round:
+async def create_all(client: Client, namespace: str, plan: Plan, servers: "Servers") -> Round:
     """Create the pods of one round, `concurrency` at a time."""
     numbers = iter(range(plan.pods))
     seconds: list[float] = []
@@ -160,9 +169,11 @@ async def create_all(client: Client, namespace: str, plan: Plan) -> Round:
             await client.create(PODS, pod(f"p{number}"), namespace=namespace)
             seconds.append(time.perf_counter() - started)
 
-    started = time.perf_counter()
+    before, started = servers.cpu(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(plan.concurrency)))
-    return Round(rate=plan.pods / (time.perf_counter() - started), seconds=seconds)
+    rate = plan.pods / (time.perf_counter() - started)
+    cpu = {name: 1000 * (used - before[name]) / plan.pods for name, used in servers.cpu().items()}
+    return Round(rate=rate, seconds=seconds, cpu=cpu)
 
 
 async def check_granted(client: Client, plan: Plan) -> None:
@@ -210,13 +221,24 @@ class Servers:
         self.kubeconfig = folder / "kubeconfig"
         self.ports = {name: free_port() for name in (OURS, ALLOW, "metrics")}
         self.ca = b""
+        self._processes = {"client": os.getpid()}
 
     def start(self, name: str, *argv: object) -> None:
         """Start a process whose output goes to a log; it is stopped at the end."""
         log = self._stack.enter_context((self.folder / f"{name}.log").open("wb"))
         process = subprocess.Popen([str(one) for one in argv], stdout=log, stderr=log)  # noqa: S603 - our own programs
+        self._processes[name] = process.pid
         self._stack.callback(process.wait)
         self._stack.callback(process.terminate)
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of processor time used so far, by process (proc(5), `stat`)."""
+        tick = os.sysconf("SC_CLK_TCK")
+        used = {}
+        for name, process in self._processes.items():
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            used[name] = (int(fields[11]) + int(fields[12])) / tick
+        return used
 
     async def start_api(self) -> None:
         """Start the API server."""
@@ -269,7 +291,7 @@ async def measure(client: Client, servers: Servers, plan: Plan) -> dict[str, lis
     for number in range(-1, plan.rounds):
         for name in (OURS, ALLOW) if number % 2 else (ALLOW, OURS):
             before = servers.metric(written)
-            result = await create_all(client, name, plan)
+            result = await create_all(client, name, plan, servers)
             writes = (servers.metric(written) - before) / plan.pods
             if name == OURS:
                 await check_granted(client, plan)
@@ -288,12 +310,18 @@ async def measure(client: Client, servers: Servers, plan: Plan) -> dict[str, lis
 
 def report(rounds: dict[str, list[Round]]) -> None:
     """Medians, and the ratio of neighbouring rounds with its spread."""
+    totals = {}
     for name, found in rounds.items():
         rate = statistics.median(one.rate for one in found)
         p50, p99 = (statistics.median(one.quantile(share) for one in found) for share in (0.5, 0.99))
+        cpu = {process: statistics.median(one.cpu[process] for one in found) for process in found[0].cpu}
+        totals[name] = sum(cpu.values())
+        parts = ", ".join(f"{process} {used:.2f}" for process, used in cpu.items() if used >= 0.005)
         print(f"{name:9}  median {rate:6.1f} pods/s  admission p50 {p50:.1f} ms  p99 {p99:.1f} ms")
+        print(f"{'':9}  processor time per pod {totals[name]:.2f} ms: {parts}")
     ratios = [ours.rate / allow.rate for ours, allow in zip(rounds[OURS], rounds[ALLOW], strict=True)]
-    print(f"ratio      median {statistics.median(ratios):.2f}  from {min(ratios):.2f} to {max(ratios):.2f}")
+    print(f"rate       ratio {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+    print(f"processor  ratio {totals[ALLOW] / totals[OURS]:.2f} (allow-all over ours)")
 
 
 async def run(plan: Plan) -> None:

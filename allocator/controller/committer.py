@@ -161,7 +161,7 @@ class Committer:
         while desk.urgent:
             # Whoever is ready to ask for more on this node may join this write; in a burst it is worth a wait.
             burst = self._clock.monotonic() - desk.written < self._settings.burst
-            await self._clock.sleep(self._settings.company if burst else 0)
+            await self._clock.sleep(min(desk.took, self._settings.company) if burst else 0)
             written = await self._write(node, desk)
             desk.failures = 0 if written else desk.failures + 1
             if not desk.seen:
@@ -177,12 +177,14 @@ class Committer:
         if settled:
             self._settle(node, desk)
             return True
+        started = self._clock.monotonic()
         desk.flying = frozenset(grant.allocation.id for grant in changes.add)
         try:
             return await self._put(node, Kept(ledger=after, metadata=kept.metadata), desk, changes)
         finally:
             desk.flying = frozenset()
             desk.written = self._clock.monotonic()
+            desk.took = desk.written - started
             self._settle(node, desk)
 
     async def _put(self, node: str, wanted: Kept, desk: Desk, changes: Changes) -> bool:

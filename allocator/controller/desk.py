@@ -31,6 +31,7 @@ class Desk:
         task: writes while there is something to write.
         failures: writes in a row that did not go through.
         written: when the last write ended, in seconds of the monotonic clock.
+        took: how long it took, in seconds.
     """
 
     adds: dict[str, tuple[Grant, asyncio.Future[None]]] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Desk:
     task: "asyncio.Task[None] | None" = None
     failures: int = 0
     written: float = float("-inf")
+    took: float = 0.0
 
     @property
     def urgent(self) -> bool:

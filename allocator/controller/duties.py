@@ -38,6 +38,7 @@ class Duties:
             instance=settings.identity,
             clock=engine.clock,
             per_second=settings.events_per_second,
+            burst=settings.events_burst,
         )
         self.reaper = Reaper(engine, self.recorder, leading=self._leads)
         self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)

@@ -54,15 +54,16 @@ class CommitSettings:
     Attributes:
         patience: seconds that one grant may take, all attempts together; less than a webhook's time-out.
         attempts: how often one grant is planned anew after other replicas were faster.
-        company: seconds that a ledger write waits for further grants, if the same node's ledger was written so
-            recently that this looks like a burst. Grants that arrive during a write go into the next in any case.
+        company: seconds that a ledger write waits for further grants at most, if the same node's ledger was written
+            so recently that this looks like a burst; it waits as long as the last write took. Grants that arrive
+            during a write go into the next in any case.
         burst: seconds between two writes of one ledger up to which they look like one.
         lazy: seconds that marks of seen pods wait for a grant to ride with.
     """
 
     patience: float = 1.7
     attempts: int = 16
-    company: float = 0.005
+    company: float = 0.03
     burst: float = 0.1
     lazy: float = 3.0
 
@@ -109,7 +110,8 @@ class AllocatorSettings:
         start_within: seconds for the first look at the cluster; None: without end.
         runtime_class: RuntimeClass that the webhook gives to pods without one; empty: none.
         tolerations: what the webhook adds to granted pods.
-        events_per_second: how many Events are written at most.
+        events_per_second: how many Events are written in the long run.
+        events_burst: how many Events may be written at once after a quiet time.
         watch: how to watch.
         leader: leadership.
         agents: judging node agents.
@@ -125,7 +127,8 @@ class AllocatorSettings:
     start_within: float | None = None
     runtime_class: str = ""
     tolerations: tuple[Toleration, ...] = (Toleration(key=names.GPU_TAINT, operator="Exists", effect="NoSchedule"),)
-    events_per_second: float = 20.0
+    events_per_second: float = 5.0
+    events_burst: int = 25
     watch: WatchSettings = field(default_factory=WatchSettings)
     leader: LeaderSettings = field(default_factory=LeaderSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)

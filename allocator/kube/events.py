@@ -61,7 +61,14 @@ class EventRecorder:
     """Writes notes as core/v1 Events. `run` it in a task of its own."""
 
     def __init__(
-        self, client: Client, *, component: str, instance: str, clock: Clock, per_second: float = 20.0
+        self,
+        client: Client,
+        *,
+        component: str,
+        instance: str,
+        clock: Clock,
+        per_second: float = 5.0,
+        burst: int = 25,
     ) -> None:
         """Prepare.
 
@@ -70,13 +77,17 @@ class EventRecorder:
             component: shown in the column FROM.
             instance: which replica of it.
             clock: time stamps and pacing.
-            per_second: how many writes at most; the API server has better things to do.
+            per_second: how many writes in the long run; the API server has better things to do.
+            burst: how many writes at once after a quiet time.
         """
         self._client = client
         self._component = component
         self._instance = instance
         self._clock = clock
-        self._gap = 1.0 / per_second
+        self._per_second = per_second
+        self._burst = burst
+        self._credit = float(burst)
+        self._counted = clock.monotonic()
         self._waiting: deque[Note] = deque(maxlen=_WAITING)
         self._known: OrderedDict[Note, _Written] = OrderedDict()
         self._wake = asyncio.Event()
@@ -93,9 +104,20 @@ class EventRecorder:
         while True:
             await self._wake.wait()
             while self._waiting:
+                await self._pace()
                 await self.write(self._waiting.popleft())
-                await self._clock.sleep(self._gap)
             self._wake.clear()
+
+    async def _pace(self) -> None:
+        """Wait until one more write is due; credit grows with time, up to the burst."""
+        while True:
+            now = self._clock.monotonic()
+            self._credit = min(self._burst, self._credit + (now - self._counted) * self._per_second)
+            self._counted = now
+            if self._credit >= 1:
+                self._credit -= 1
+                return
+            await self._clock.sleep((1 - self._credit) / self._per_second)
 
     async def write(self, note: Note) -> None:
         """Write one note now: a new Event, or a higher count on the one that says the same."""

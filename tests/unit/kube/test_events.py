@@ -1,8 +1,11 @@
 """Events: what they say, and that repeats are counted."""
 
+import asyncio
+from dataclasses import replace
+
 from allocator.kube import EventRecorder, Note
 from allocator.kube.errors import BusyError
-from tests.unit.kube.clockwork import ManualClock
+from tests.unit.kube.clockwork import ManualClock, until
 from tests.unit.kube.fakeapi import FakeApi
 
 NOTE = Note(kind="Pod", namespace="team", name="p", uid="u-1", reason="Allocated", message="Allocated 2Gi")
@@ -78,3 +81,17 @@ async def test_events_of_cluster_objects_live_in_default():
     )
     [key] = wall.objects
     assert key[1] == "default"
+
+
+async def test_a_flood_of_events_is_paced():
+    """A burst goes out at once, the rest as time passes; the API server has better things to do."""
+    wall, clock = FakeApi(), ManualClock()
+    writer = EventRecorder(wall, component="vramshare", instance="one", clock=clock, per_second=5, burst=10)
+    for at in range(30):
+        writer.record(replace(NOTE, name=f"p{at}"))
+    task = asyncio.create_task(writer.run())
+    await until(lambda: len(wall.objects) == 10 and clock.slept)
+    for written in range(11, 21):
+        clock.advance(0.201)
+        await until(lambda written=written: len(wall.objects) == written)
+    task.cancel()
