@@ -23,7 +23,7 @@ def native() -> Native:
 
 @pytest.fixture
 def machine(native: Native, tmp_path: Path) -> Iterator[Machine]:
-    """A machine with one GPU: 1 GiB, 64 MiB of it reserved; a context takes 32 MiB."""
+    """A machine with one GPU: 1 GiB, 64 MiB of it reserved; a context takes 38 MiB."""
     describe(tmp_path, {UUID: SMALL_GPU})
     made = Machine(native, tmp_path)
     yield made

@@ -155,6 +155,36 @@ static void borrowed_blocks_take_nothing(void)
     close_books(books);
 }
 
+static bool lender_lives(void *context, uint64_t lender) { return lender != *(uint64_t *)context; }
+static bool never_lent(void *context, unsigned gpu, uint64_t size) { return context && gpu && size && false; }
+
+/* What a dead process lent is charged to who still holds it, once; what a living one lent stays its own. */
+static void orphans_are_adopted(void)
+{
+    struct vs_books *books = open_books();
+    uint64_t dead = 7, owed[VS_REGION_GPUS] = {0}, freed[VS_REGION_GPUS] = {0}, bytes;
+    struct vs_lenders lenders = {lender_lives, never_lent, &dead};
+    bool recorded;
+    for (uint64_t i = 0; i < 20; i++) {
+        struct vs_block block = {.size = VS_PAGE, .context = 6 + i % 2, .kind = VS_BORROWED};
+        CHECK_IS(vs_books_add(books, &memory, (9 + i) * VS_PAGE, &block, &recorded), 0);
+    }
+    vs_books_physical(books, &memory, 5, 0, 0, VS_IMPORTED);
+    vs_books_size(books, 5, 3 * VS_PAGE, VS_BORROWED);
+    CHECK_IS(books->borrowed[0], 23 * VS_PAGE);
+    vs_books_adopt(books, &memory, &lenders, owed);
+    CHECK_IS(owed[0], 13 * VS_PAGE);
+    CHECK_IS(books->borrowed[0], 10 * VS_PAGE);
+    vs_books_adopt(books, &memory, &lenders, owed);
+    CHECK_IS(owed[0], 13 * VS_PAGE);
+    vs_books_unref(books, 5, freed);
+    CHECK_IS(freed[0], 3 * VS_PAGE);
+    struct vs_block block;
+    CHECK(vs_books_take(books, 10 * VS_PAGE, &block, &bytes));
+    CHECK_IS(bytes, VS_PAGE);
+    close_books(books);
+}
+
 /* Pools: a slot each, found again by handle, and room said to be out when it is. */
 static void pools_are_found_again(void)
 {
@@ -175,6 +205,7 @@ int main(void)
     RUN(arrays_are_packed);
     RUN(what_cannot_be_remembered_stays_charged);
     RUN(borrowed_blocks_take_nothing);
+    RUN(orphans_are_adopted);
     RUN(pools_are_found_again);
     return 0;
 }
