@@ -27,7 +27,8 @@ async def up(tmp_path: pathlib.Path) -> AsyncIterator[Callable]:
     async def start(*arguments):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "devcluster", "up", "--dir", tmp_path / "cluster", "--nodes", nodes, *arguments,
-            env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         started.append(process)
         async with asyncio.timeout(30):
