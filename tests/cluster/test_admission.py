@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.api import Answer, Api
+from tests.cluster.api import Api
 from tests.cluster.webhook import ADMISSION, Hook, patching
 
 Json = dict[str, Any]
@@ -31,22 +31,11 @@ async def other(tmp_path: Path) -> AsyncIterator[Hook]:
         yield server
 
 
-async def awaited(api: Api, pods: str, hook: Hook, body: Json = POD) -> Answer:
-    """Create the pod once the server knows the webhook: real servers take a moment."""
-    for _ in range(50):
-        answer = await api.create(f"{pods}?dryRun=All", {**body, "metadata": {"generateName": "probe-"}})
-        if hook.asked or answer.status >= 400:
-            break
-        await asyncio.sleep(0.1)
-    hook.asked.clear()
-    return await api.create(pods, body)
-
-
 async def test_patch_is_applied(api: Api, namespace: str, pods: str, hook: Hook) -> None:
     """A JSON patch of a mutating webhook ends up in the stored pod."""
     hook.decide = patching(ANNOTATE)
     path = await hook.register(api, namespace)
-    made = await awaited(api, pods, hook)
+    made = await hook.asked_for(api, pods, POD)
     await api.delete(path)
     assert made.body["metadata"]["annotations"] == {"seen": "yes"}
 
@@ -56,7 +45,7 @@ async def test_patched_object_gets_defaults(api: Api, namespace: str, pods: str,
     sidecar = {"op": "add", "path": "/spec/containers/-", "value": {"name": "s", "image": "y:1"}}
     hook.decide = patching(sidecar)
     path = await hook.register(api, namespace)
-    made = await awaited(api, pods, hook)
+    made = await hook.asked_for(api, pods, POD)
     await api.delete(path)
     container = made.body["spec"]["containers"][1]
     assert (container["imagePullPolicy"], container["terminationMessagePolicy"]) == ("IfNotPresent", "File")
@@ -70,7 +59,7 @@ async def test_denial_is_passed_on(api: Api, namespace: str, pods: str, hook: Ho
     status = {"code": 422, "reason": "Invalid", "message": "write 2048Mi"}
     hook.decide = lambda _request: {"allowed": False, "status": status}
     path = await hook.register(api, namespace)
-    answer = await awaited(api, pods, hook)
+    answer = await hook.asked_for(api, pods, POD)
     await api.delete(path)
     wanted = 'admission webhook "a.conformance.example.com" denied the request: write 2048Mi'
     assert (answer.status, answer.body["reason"], answer.body["message"]) == (422, "Invalid", wanted)
@@ -80,7 +69,7 @@ async def test_denial_without_words(api: Api, namespace: str, pods: str, hook: H
     """A denial without a status says so."""
     hook.decide = lambda _request: {"allowed": False}
     path = await hook.register(api, namespace)
-    answer = await awaited(api, pods, hook)
+    answer = await hook.asked_for(api, pods, POD)
     await api.delete(path)
     assert answer.body["message"].endswith("denied the request without explanation")
 
@@ -91,7 +80,7 @@ async def test_unreachable(api: Api, namespace: str, pods: str, hook: Hook, poli
     live = await hook.register(api, namespace, name="live")
     await hook.register(api, namespace, name="dead", failurePolicy=policy,
                         clientConfig={"url": "https://127.0.0.1:1/", "caBundle": hook.bundle})  # fmt: skip
-    answer = await awaited(api, pods, hook)
+    answer = await hook.asked_for(api, pods, POD)
     await api.delete(live)
     await api.delete(live.replace("/live-", "/dead-"))
     assert answer.status == status, answer.body
@@ -104,7 +93,7 @@ async def test_wrong_authority_is_not_trusted(api: Api, namespace: str, pods: st
     """A webhook whose certificate the bundle does not sign is not asked."""
     path = await hook.register(api, namespace, clientConfig={"url": hook.url, "caBundle": other.bundle})
     live = await other.register(api, namespace, name="live")
-    answer = await awaited(api, pods, other)
+    answer = await other.asked_for(api, pods, POD)
     await api.delete(path)
     await api.delete(live)
     assert (answer.status, hook.asked) == (500, [])
@@ -114,7 +103,7 @@ async def test_warnings_and_dry_run(api: Api, namespace: str, pods: str, hook: H
     """Warnings come back as headers; a dry run says so in the review."""
     hook.decide = lambda _request: {"allowed": True, "warnings": ["mind the gap"]}
     path = await hook.register(api, namespace)
-    made = await awaited(api, pods, hook)
+    made = await hook.asked_for(api, pods, POD)
     await api.create(f"{pods}?dryRun=All", {**POD, "metadata": {"name": "d"}})
     await api.delete(path)
     assert [request["dryRun"] for request in hook.asked] == [False, True]
@@ -142,7 +131,7 @@ async def test_reinvocation(api: Api, namespace: str, pods: str, hook: Hook, oth
     first = await hook.register(api, namespace, name="a", reinvocationPolicy="IfNeeded")
     other.decide = patching(ANNOTATE)
     second = await other.register(api, namespace, name="b")
-    await awaited(api, pods, other)
+    await other.asked_for(api, pods, POD)
     await api.delete(first)
     await api.delete(second)
     asked = hook.asked[-2:]
@@ -159,7 +148,7 @@ async def test_stripped_resource_comes_back(api: Api, namespace: str, pods: str,
     )
     hook.decide = patching({"op": "replace", "path": "/spec/containers/0/resources", "value": {}})
     path = await hook.register(api, namespace, reinvocationPolicy="IfNeeded")
-    made = await awaited(api, pods, hook)
+    made = await hook.asked_for(api, pods, POD)
     await api.delete(path)
     limits = [request["object"]["spec"]["containers"][0]["resources"].get("limits") for request in hook.asked]
     assert limits == [{"nvidia.com/gpu": "1"}] * 2
@@ -171,7 +160,7 @@ async def test_validating_sees_the_result(api: Api, namespace: str, pods: str, h
     hook.decide = patching(ANNOTATE)
     first = await hook.register(api, namespace)
     second = await other.register(api, namespace, kind=VALIDATING, name="v")
-    made = await awaited(api, pods, other, {**POD, "metadata": {"generateName": "g-"}})
+    made = await other.asked_for(api, pods, {**POD, "metadata": {"generateName": "g-"}})
     await api.delete(first)
     await api.delete(second)
     seen = other.asked[-1]
@@ -266,7 +255,7 @@ async def test_reviews_as_recorded(
         await hook.register(api, namespace, name=kind[0].lower(), kind=kind)
         for kind in ("MutatingWebhookConfiguration", VALIDATING)
     ]
-    await awaited(api, pods, hook)
+    await hook.asked_for(api, pods, POD)
     hook.asked.clear()
     answer = await api.create(f"{pods}{query}", body)
     assert answer.status == 201, answer.body

@@ -198,15 +198,15 @@ async def test_wait_for_condition(kubectl: Kubectl, api: Api, pods: str) -> None
 
 async def test_get_watch(kubectl: Kubectl, api: Api, maps: str) -> None:
     """Get -w prints a row for what is there and for each change."""
-    await api.create(maps, {"metadata": {"name": "m"}})
-    watching = await kubectl.start("get", "cm", "m", "-w", "--no-headers")
+    await api.create(maps, {"metadata": {"name": "m", "labels": {"watched": "yes"}}})
+    watching = await kubectl.start("get", "cm", "-l", "watched=yes", "-w", "--no-headers")
     assert watching.stdout is not None
     first = await watching.stdout.readline()
     await api.patch(f"{maps}/m", {"data": {"k": "v"}})
     second = await watching.stdout.readline()
     watching.kill()
-    await watching.wait()
-    assert [line.split()[:2] for line in (first, second)] == [[b"m", b"0"], [b"m", b"1"]]
+    error = (await watching.communicate())[1]
+    assert [line.split()[:2] for line in (first, second)] == [[b"m", b"0"], [b"m", b"1"]], error
 
 
 async def test_rollout_and_scale(kubectl: Kubectl, api: Api, namespace: str) -> None:

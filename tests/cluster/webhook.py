@@ -1,5 +1,6 @@
 """A webhook on loopback that keeps what it is asked and answers what it is told."""
 
+import asyncio
 import base64
 import json
 import ssl
@@ -12,7 +13,7 @@ from typing import Any, Self
 from aiohttp import web
 from devcluster.apiserver.pki import make_certificates
 
-from tests.cluster.api import Api
+from tests.cluster.api import Answer, Api
 
 Json = dict[str, Any]
 Decide = Callable[[Json], Json]
@@ -38,12 +39,13 @@ class Hook:
 
     folder: Path
     decide: Decide = allow
+    hosts: tuple[str, ...] = ()
     asked: list[Json] = field(default_factory=list)
     url: str = ""
     bundle: str = ""
 
     async def __aenter__(self) -> Self:
-        files = make_certificates(self.folder, ["127.0.0.1", "localhost"], now=datetime.now(UTC))
+        files = make_certificates(self.folder, ["127.0.0.1", "localhost", *self.hosts], now=datetime.now(UTC))
         self.bundle = base64.b64encode(files.ca.read_bytes()).decode()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(files.certificate, files.key)
@@ -63,6 +65,16 @@ class Hook:
         self.asked.append(review["request"])
         response = {"uid": review["request"]["uid"], **self.decide(review["request"])}
         return web.json_response({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+
+    async def asked_for(self, api: Api, pods: str, body: Json) -> Answer:
+        """Create the pod once the server knows the webhook: real servers take a moment."""
+        for _ in range(50):
+            answer = await api.create(f"{pods}?dryRun=All", {**body, "metadata": {"generateName": "probe-"}})
+            if self.asked or answer.status >= 400:
+                break
+            await asyncio.sleep(0.1)
+        self.asked.clear()
+        return await api.create(pods, body)
 
     async def register(
         self, api: Api, namespace: str, *, name: str = "a", kind: str = "MutatingWebhookConfiguration", **rest: Any

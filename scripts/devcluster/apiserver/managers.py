@@ -141,8 +141,8 @@ def apply(
     kept = _settle(others, _strip(wrote, ignored), claimed, force=force)
     before: Trie = next((entry["fieldsV1"] for entry in entries if _is(entry, writer, "Apply")), {})
     dropped = ownership.difference(before, claimed)
-    for entry in kept:
-        dropped = ownership.difference(dropped, entry["fieldsV1"])
+    for owned in (claimed, *(entry["fieldsV1"] for entry in kept)):
+        dropped = ownership.unshadowed(ownership.difference(dropped, owned), owned)
     if dropped:
         merged = ownership.without(merged, dropped, declared)
     result = {**merged, "metadata": dict(merged["metadata"])}

@@ -150,6 +150,20 @@ def _difference_at(left: Trie, right: Trie) -> Trie | None:
     return rest or None
 
 
+def unshadowed(left: Trie, owned: Trie) -> Trie:
+    """Paths in left below which nothing is owned: a container stays while something in it has an owner."""
+    kept: Trie = {}
+    for element, below in left.items():
+        other = owned.get(element)
+        if other is None or element == _SELF:
+            kept[element] = below
+            continue
+        deeper = unshadowed({key: item for key, item in below.items() if key != _SELF}, other)
+        if deeper:
+            kept[element] = deeper
+    return kept
+
+
 def intersection(left: Trie, right: Trie) -> Trie:
     """Paths in both."""
     common: Trie = {}

@@ -10,6 +10,7 @@ from devcluster.apiserver.quantity import canonical, parse
 Json = dict[str, Any]
 Usage = dict[str, Fraction]
 _ENDED = {"Succeeded", "Failed"}
+_LIMITED = {"cpu", "memory", "ephemeral-storage"}
 _COUNTED = {"/configmaps", "/secrets", "/services", "/persistentvolumeclaims", "/replicationcontrollers"}
 
 
@@ -39,7 +40,11 @@ def check(attributes: Attributes, machine: Machine) -> None:
                 f"limited: {','.join(f'{name}={hard[name]}' for name in over)}",
             )
         if not attributes.dry_run:
-            total = {name: _text(used.get(name, Fraction()) + asked.get(name, Fraction())) for name in hard}
+            total = {
+                name: _text(used.get(name, Fraction()) + asked.get(name, Fraction()))
+                for name in hard
+                if _measured(name)
+            }
             status = {"hard": hard, "used": total}
             if entry.obj.get("status") != status:
                 new = {**entry.obj, "status": status}
@@ -75,6 +80,12 @@ def _used(hard: Json, namespace: str, machine: Machine) -> Usage:
     return total
 
 
+def _measured(name: str) -> bool:
+    """Is there a use of it to report?"""
+    kind, _, rest = name.partition(".")
+    return kind != "limits" or rest in _LIMITED
+
+
 def _storage(count: str) -> str:
     """`count/deployments.apps` is counted in `apps/deployments`."""
     plural, _, group = count.removeprefix("count/").partition(".")
@@ -94,6 +105,8 @@ def usage_of(obj: Json, storage: str) -> Usage:
         resources = container.get("resources") or {}
         for kind in ("requests", "limits"):
             for name, value in (resources.get(kind) or {}).items():
+                if kind == "limits" and name not in _LIMITED:
+                    continue  # a quota of limits counts these alone
                 keys = [f"{kind}.{name}"] + ([name] if kind == "requests" and "/" not in name else [])
                 for key in keys:
                     usage[key] = usage.get(key, Fraction()) + parse(value)

@@ -165,7 +165,10 @@ async def _admit(entry: Entry, options: Json, call: Call, machine: Machine, *, d
         audit=call.audit,
     )
     await machine.admission.mutate(attributes)
-    await machine.admission.validate(attributes)
+    # A real server validates a deletion without grace three times on its way through the layers of its storage.
+    forced = call.resource.storage == "/pods" and options.get("gracePeriodSeconds") == 0
+    for _ in range(3 if forced else 1):
+        await machine.admission.validate(attributes)
 
 
 def _remove_once(entry: Entry, options: Options, resource: Resource, machine: Machine) -> tuple[Entry, bool] | None:
