@@ -81,6 +81,8 @@ uint64_t vs_books_add(struct vs_books *books, const struct vs_memory *memory, ui
 {
     struct vs_entry entry = pack(address, block);
     *recorded = vs_map_put(&books->blocks, memory, &entry);
+    if (block->kind == VS_BORROWED && *recorded)
+        books->borrowed[block->gpu] += block->size;
     if (!takes_by_address(block->kind))
         return 0;
     uint64_t bytes = *recorded ? hold_range(books, memory, address, block->size) : vs_page_up(block->size);
@@ -98,6 +100,8 @@ bool vs_books_take(struct vs_books *books, uint64_t address, struct vs_block *bl
     *freed = takes_by_address(block->kind) ? drop_range(books, address, block->size) : 0;
     if (block->kind == VS_MANAGED)
         books->managed[block->gpu] = vs_minus(books->managed[block->gpu], *freed);
+    if (block->kind == VS_BORROWED)
+        books->borrowed[block->gpu] = vs_minus(books->borrowed[block->gpu], block->size);
     return true;
 }
 

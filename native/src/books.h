@@ -49,6 +49,7 @@ struct vs_books {
     uint64_t next_allocation;
     uint64_t packed[VS_REGION_GPUS];  /* parts of pages that small arrays take */
     uint64_t managed[VS_REGION_GPUS]; /* charged, but perhaps not in the driver's per-process figure */
+    uint64_t borrowed[VS_REGION_GPUS]; /* of others in this container, open here, charged there */
     uint64_t graphs[VS_REGION_GPUS];  /* graph memory held by the driver when last asked; charged */
     struct vs_pool pools[VS_POOLS];
 };
@@ -87,6 +88,16 @@ void vs_books_retain(struct vs_books *books, const struct vs_memory *memory, uin
  * saying its size, once (false: it is known). */
 bool vs_books_is_unsized(const struct vs_books *books, uint64_t handle, unsigned *gpu);
 bool vs_books_size(struct vs_books *books, uint64_t handle, uint64_t size, unsigned kind);
+
+/* Turns borrowed memory whose lender is gone into memory that is charged here; adds what each GPU is to be charged to
+ * `owed`. The two questions are asked about blocks (by lender) and about physical memory (by GPU and size). */
+struct vs_lenders {
+    bool (*lives)(void *context, uint64_t lender);
+    bool (*lent)(void *context, unsigned gpu, uint64_t size);
+    void *context;
+};
+void vs_books_adopt(struct vs_books *books, const struct vs_memory *memory, const struct vs_lenders *lenders,
+                    uint64_t owed[VS_REGION_GPUS]);
 
 /* The size and GPU behind a handle. False: not known. */
 bool vs_books_physical_size(const struct vs_books *books, uint64_t handle, uint64_t *size, unsigned *gpu);

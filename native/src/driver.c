@@ -2,6 +2,7 @@
 #include "driver.h"
 
 #include "charge.h"
+#include "hooks.h"
 #include "gates.h"
 #include "pools.h"
 
@@ -100,13 +101,25 @@ int vs_stream_gpu(struct vs_process *process, CUstream stream)
     return gpu;
 }
 
+int vs_quiet_begin(void)
+{
+    int mode = CU_CAPTURE_RELAXED;
+    __typeof__(&cuThreadExchangeStreamCaptureMode) exchange = VS_REAL(cuThreadExchangeStreamCaptureMode);
+    return exchange && exchange(&mode) == CUDA_SUCCESS ? mode : -1;
+}
+
+void vs_quiet_end(int mode)
+{
+    __typeof__(&cuThreadExchangeStreamCaptureMode) exchange = VS_REAL(cuThreadExchangeStreamCaptureMode);
+    if (mode >= 0 && exchange)
+        exchange(&mode);
+}
+
 void vs_driver_relieve(struct vs_process *process, int gpu)
 {
-    int mode = CU_CAPTURE_RELAXED; /* trimming must not disturb a capture that this thread has begun */
-    __typeof__(&cuThreadExchangeStreamCaptureMode) exchange = VS_REAL(cuThreadExchangeStreamCaptureMode);
-    bool exchanged = exchange && exchange(&mode) == CUDA_SUCCESS;
+    int mode = vs_quiet_begin();
     vs_pools_trim(process, gpu);
     vs_measure_overhead(process, gpu, true);
-    if (exchanged)
-        exchange(&mode);
+    vs_adopt_orphans(process);
+    vs_quiet_end(mode);
 }

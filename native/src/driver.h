@@ -29,6 +29,10 @@ int vs_device_of_gpu(struct vs_process *process, int gpu);
 /* Forgets which GPU a context is on; NULL: all. */
 void vs_forget_contexts(struct vs_process *process);
 
+/* Around questions of ours that this thread's stream capture would not stand otherwise; end gets what begin gave. */
+int vs_quiet_begin(void);
+void vs_quiet_end(int mode);
+
 /* What the driver says this process holds of a GPU in all. False: it cannot say. */
 bool vs_measure(struct vs_process *process, int gpu, uint64_t *bytes);
 

@@ -16,7 +16,10 @@ static size_t free_memory(void)
 {
     size_t free = 0, total;
     __typeof__(&cuMemGetInfo_v2) ask = VS_REAL(cuMemGetInfo_v2);
-    return ask && VS_INSIDE(ask(&free, &total)) == CUDA_SUCCESS ? free : 0;
+    int mode = vs_quiet_begin();
+    bool told = ask && VS_INSIDE(ask(&free, &total)) == CUDA_SUCCESS;
+    vs_quiet_end(mode);
+    return told ? free : 0;
 }
 
 static void watch_begin(struct watch *watch)
@@ -139,6 +142,7 @@ LOAD(cuLibraryLoadFromFile, CUlibrary,
         struct vs_block block;                                                                                        \
         uint64_t freed;                                                                                               \
         watch_begin(&watch);                                                                                          \
+        vs_launches_forget();                                                                                         \
         CUresult result = VS_INSIDE(real(loaded));                                                                    \
         if (watch.gpu < 0 || result != CUDA_SUCCESS)                                                                  \
             return result;                                                                                            \

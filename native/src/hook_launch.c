@@ -1,9 +1,10 @@
-/* Kernel launches. Where turns are taken, each waits for its own. A function's first launch may load its code and enlarge the local memory that the driver keeps for
- * every thread the GPU can hold; the latter is reserved before, and refused where it does not fit. After its first
- * launch a function costs one load, one comparison and one jump. */
+/* Kernel launches. Where turns are taken, each waits for its own. A function's first launch may load its code and
+ * enlarge the local memory that the driver keeps for every thread the GPU can hold; the latter is reserved before, and
+ * refused where it does not fit. After its first launch a function costs a load and a comparison. */
 #include "charge.h"
 #include "driver.h"
 #include "gate.h"
+#include "hooks.h"
 
 #define FIRST_STACK 1024u /* bytes a thread that every context has from its start */
 #define SEEN 8192u
@@ -22,6 +23,12 @@ static inline bool known(CUfunction function)
     return VS_LIKELY(atomic_load_explicit(place_of(function), memory_order_relaxed) == (uintptr_t)function);
 }
 
+void vs_launches_forget(void)
+{
+    for (unsigned i = 0; i < SEEN; i++)
+        atomic_store_explicit(&seen[i], 0, memory_order_relaxed);
+}
+
 /* What a first launch may make the driver take. */
 struct first {
     struct vs_process *process;
@@ -30,20 +37,29 @@ struct first {
     struct vs_bracket bracket;
 };
 
+/* Bytes of local memory that a thread of this function takes; 0 if the driver cannot say. */
+static int local_bytes(CUfunction function)
+{
+    int local = 0;
+    __typeof__(&cuFuncGetAttribute) ask = VS_REAL(cuFuncGetAttribute);
+    return ask && ask(&local, CU_FUNC_LOCAL_BYTES, function) == CUDA_SUCCESS && local > 0 ? local : 0;
+}
+
 /* Looks at a function before its first launch. False: its local memory does not fit. */
 static bool first_begin(struct first *first, CUfunction function)
 {
     CUcontext context;
-    int local = 0;
     *first = (struct first){.process = vs_on(), .gpu = VS_NO_CONTEXT};
     if (!first->process)
         return true;
+    int mode = vs_quiet_begin();
     first->gpu = vs_current_gpu(first->process, &context);
+    int local = first->gpu < 0 ? 0 : local_bytes(function);
+    vs_quiet_end(mode);
     if (first->gpu < 0)
         return true;
-    __typeof__(&cuFuncGetAttribute) ask = VS_REAL(cuFuncGetAttribute);
     uint64_t before = vs_max(atomic_load(&first->process->local_bytes[first->gpu]), FIRST_STACK);
-    if (!ask || ask(&local, CU_FUNC_LOCAL_BYTES, function) != CUDA_SUCCESS || local < 0 || (uint64_t)local <= before)
+    if ((uint64_t)local <= before)
         return true;
     first->local = (uint64_t)local;
     uint64_t more = (first->local - before) * vs_resident_threads(first->process, first->gpu);

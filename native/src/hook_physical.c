@@ -12,7 +12,7 @@ void vs_uncharge_all(struct vs_process *process, const uint64_t freed[VS_REGION_
 }
 
 /* What two processes agree on about memory that goes from one to the other. */
-static uint64_t key_of(int gpu, uint64_t size)
+uint64_t vs_physical_key(int gpu, uint64_t size)
 {
     uint64_t words[3] = {UINT64_C(0x7068797369636c), (uint64_t)gpu, size};
     return vs_share_key(words, sizeof(words));
@@ -67,7 +67,8 @@ static bool charge_import(struct vs_process *process, CUmemGenericAllocationHand
     vs_unlock(&process->books_lock);
     if (!open)
         return true;
-    uint64_t bytes = vs_page_up(size), owner = vs_share_owner(&process->view, key_of((int)gpu, bytes));
+    vs_adopt_orphans(process);
+    uint64_t bytes = vs_page_up(size), owner = vs_share_owner(&process->view, vs_physical_key((int)gpu, bytes));
     if (!owner && !vs_reserve(process, (int)gpu, bytes))
         return false;
     vs_lock(&process->books_lock);
@@ -75,8 +76,6 @@ static bool charge_import(struct vs_process *process, CUmemGenericAllocationHand
     vs_unlock(&process->books_lock);
     if (!owner)
         vs_settled(process, (int)gpu, bytes, first ? bytes : 0);
-    else if (first)
-        atomic_fetch_add(&process->borrowed[gpu], bytes);
     return true;
 }
 
@@ -143,7 +142,7 @@ VS_EXPORT CUresult cuMemExportToShareableHandle(void *os_handle, CUmemGenericAll
     vs_unlock(&process->books_lock);
     int slot = vs_own_slot(process);
     if (known && slot >= 0)
-        vs_share_note(&process->view, vs_counting(&process->view, (unsigned)slot), key_of((int)gpu, size), size);
+        vs_share_note(&process->view, vs_counting(&process->view, (unsigned)slot), vs_physical_key((int)gpu, size), size);
     return result;
 }
 

@@ -4,6 +4,7 @@
  * An allocation inside a stream capture takes nothing until its graph is launched: see hook_graph.c. */
 #include "charge.h"
 #include "driver.h"
+#include "hooks.h"
 #include "pools.h"
 
 struct request {
@@ -162,15 +163,22 @@ static CUresult end(const struct request *request, CUresult result, CUdeviceptr 
         return result;                                                                                                \
     }
 
-/* Freed memory stays in its pool until the stream has passed the free. A block of cuMemAlloc may be given here. */
+/* Freed memory stays in its pool until the stream has passed the free. A block of cuMemAlloc may be given here too. */
 #define FREE_ASYNC(name)                                                                                              \
     VS_EXPORT CUresult name(CUdeviceptr ptr, CUstream stream)                                                         \
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
         struct vs_process *process = vs_on();                                                                         \
-        if (process)                                                                                                  \
-            atomic_store_explicit(&process->pools_stale, 1, memory_order_relaxed);                                    \
-        return real(ptr, stream);                                                                                     \
+        struct vs_block block;                                                                                        \
+        uint64_t freed;                                                                                               \
+        if (!process || !vs_block_leaves(process, ptr, &block, &freed)) {                                             \
+            if (process)                                                                                              \
+                atomic_store_explicit(&process->pools_stale, 1, memory_order_relaxed);                                \
+            return real(ptr, stream);                                                                                 \
+        }                                                                                                             \
+        CUresult result = VS_INSIDE(real(ptr, stream));                                                               \
+        vs_block_left(process, ptr, &block, freed, result == CUDA_SUCCESS);                                           \
+        return result;                                                                                                \
     }
 
 ALLOC_ASYNC(cuMemAllocAsync, false)

@@ -13,6 +13,28 @@ static void hand_out(const void *bytes, size_t length)
         vs_share_note(&process->view, vs_counting(&process->view, (unsigned)slot), vs_share_key(bytes, length), 0);
 }
 
+static bool lives(void *view, uint64_t lender) { return vs_owner_counts(view, lender); }
+
+static bool lent(void *view, unsigned gpu, uint64_t size)
+{
+    return vs_share_owner(view, vs_physical_key((int)gpu, size)) != 0;
+}
+
+void vs_adopt_orphans(struct vs_process *process)
+{
+    uint64_t owed[VS_REGION_GPUS] = {0}, borrowed = 0;
+    struct vs_lenders lenders = {lives, lent, &process->view};
+    vs_lock(&process->books_lock);
+    for (int gpu = 0; gpu < (int)VS_REGION_GPUS; gpu++)
+        borrowed += process->books.borrowed[gpu];
+    if (borrowed)
+        vs_books_adopt(&process->books, &vs_own_pages, &lenders, owed);
+    vs_unlock(&process->books_lock);
+    for (int gpu = 0; gpu < (int)VS_REGION_GPUS; gpu++)
+        if (owed[gpu])
+            vs_charge(process, gpu, owed[gpu]);
+}
+
 /* Opened a second time: the address is the same, one more close will come. True: it was. */
 static bool opened_again(struct vs_process *process, CUdeviceptr address)
 {
@@ -35,6 +57,7 @@ static bool take_in(struct vs_process *process, CUdeviceptr address, uint64_t ke
 {
     CUcontext context;
     int gpu = vs_current_gpu(process, &context);
+    vs_adopt_orphans(process);
     if (gpu == VS_NO_CONTEXT || opened_again(process, address))
         return true;
     CUdeviceptr base = address;
@@ -49,8 +72,6 @@ static bool take_in(struct vs_process *process, CUdeviceptr address, uint64_t ke
         block.context = (uint64_t)(uintptr_t)context;
         if (!vs_reserve(process, gpu, vs_page_up(size)))
             return false;
-    } else {
-        atomic_fetch_add(&process->borrowed[gpu], size);
     }
     vs_block_made(process, &block, address, owner ? 0 : vs_page_up(size));
     return true;
@@ -110,8 +131,6 @@ static void closed(struct vs_process *process, CUdeviceptr address)
         vs_unlock(&process->books_lock);
         return;
     }
-    if (block.kind == VS_BORROWED)
-        atomic_fetch_sub(&process->borrowed[block.gpu], block.size);
     vs_uncharge(process, (int)block.gpu, freed);
 }
 

@@ -18,6 +18,15 @@ bool vs_object_leaves(struct vs_process *process, uint64_t handle, struct vs_blo
 void vs_object_left(struct vs_process *process, uint64_t handle, const struct vs_block *block, uint64_t freed,
                     bool gone);
 
+/* Forgets which functions were launched: after code was unloaded, another function may have the same address. */
+void vs_launches_forget(void);
+
+/* Charges to this process what it has borrowed from processes that are gone: the memory lives on through us. */
+void vs_adopt_orphans(struct vs_process *process);
+
+/* What two processes agree on about physical memory that goes from one to the other. */
+uint64_t vs_physical_key(int gpu, uint64_t size);
+
 /* Gives each GPU back what is stated for it. */
 void vs_uncharge_all(struct vs_process *process, const uint64_t freed[VS_REGION_GPUS]);
 

@@ -44,6 +44,8 @@ bool vs_books_size(struct vs_books *books, uint64_t handle, uint64_t size, unsig
         return false;
     allocation->a = size;
     allocation->c = (allocation->c & 0xff) | (uint64_t)kind << 8;
+    if (kind == VS_BORROWED)
+        books->borrowed[allocation->c & 0xff] += size;
     return true;
 }
 
@@ -73,7 +75,9 @@ static void settle(struct vs_books *books, struct vs_entry *allocation, uint64_t
     if (allocation->b != 0)
         return;
     unsigned gpu = allocation->c & 0xff, kind = allocation->c >> 8 & 0xff;
-    if (kind != VS_BORROWED)
+    if (kind == VS_BORROWED)
+        books->borrowed[gpu] = vs_minus(books->borrowed[gpu], allocation->a);
+    else
         freed[gpu] += allocation->a;
     vs_map_remove(&books->allocations, allocation->key, NULL);
 }
@@ -140,5 +144,42 @@ void vs_books_unmap(struct vs_books *books, uint64_t address, uint64_t size, uin
             allocation->b -= ONE_MAPPING;
             settle(books, allocation, freed);
         }
+    }
+}
+
+/* Blocks one at a time: taking one out and putting it back moves others about. */
+static bool adopt_block(struct vs_books *books, const struct vs_memory *memory, const struct vs_lenders *lenders,
+                        uint64_t owed[VS_REGION_GPUS])
+{
+    struct vs_entry *entry;
+    for (uint64_t at = 0; (entry = vs_map_next(&books->blocks, &at)) != NULL;) {
+        struct vs_block block;
+        uint64_t freed, key = entry->key;
+        bool recorded;
+        vs_books_find(books, key, &block);
+        if (block.kind != VS_BORROWED || lenders->lives(lenders->context, block.context))
+            continue;
+        vs_books_take(books, key, &block, &freed);
+        block.kind = VS_IMPORTED;
+        block.context = 0;
+        owed[block.gpu] += vs_books_add(books, memory, key, &block, &recorded);
+        return true;
+    }
+    return false;
+}
+
+void vs_books_adopt(struct vs_books *books, const struct vs_memory *memory, const struct vs_lenders *lenders,
+                    uint64_t owed[VS_REGION_GPUS])
+{
+    struct vs_entry *entry;
+    while (adopt_block(books, memory, lenders, owed))
+        continue;
+    for (uint64_t at = 0; (entry = vs_map_next(&books->allocations, &at)) != NULL;) {
+        unsigned gpu = entry->c & 0xff;
+        if ((entry->c >> 8 & 0xff) != VS_BORROWED || lenders->lent(lenders->context, gpu, entry->a))
+            continue;
+        entry->c = gpu | VS_IMPORTED << 8;
+        books->borrowed[gpu] = vs_minus(books->borrowed[gpu], entry->a);
+        owed[gpu] += entry->a;
     }
 }

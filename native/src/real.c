@@ -85,7 +85,6 @@ static void remember(struct vs_map *map, void *pointer, enum vs_id id)
 static void learn_row(struct vs_map *map, enum vs_id id)
 {
     const struct row *row = &rows[id];
-    remember(map, *real_at(id), id);
     if (!row->base || !*real_at(id))
         return;
     size_t length = strlen(row->name);
@@ -107,6 +106,10 @@ static void learn_pointers(void)
     struct vs_map *made = vs_pages.take(sizeof(*made)), *none = NULL;
     if (!made)
         return;
+    /* Every exported pointer first: they are certain, whatever a driver answers for a version. */
+    for (int id = 0; id < VS_IDS; id++)
+        if (rows[id].library == VS_CUDA && rows[id].hook)
+            remember(made, *real_at(id), id);
     for (int id = 0; id < VS_IDS; id++)
         if (rows[id].library == VS_CUDA && rows[id].hook)
             learn_row(made, id);

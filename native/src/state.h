@@ -41,7 +41,6 @@ struct vs_process {
     _Atomic int gpu_device[VS_REGION_GPUS]; /* by GPU index: ordinal + 1 */
     struct { _Atomic uint64_t context; _Atomic int gpu; } contexts[VS_CONTEXTS];
     struct vs_books books;
-    _Atomic uint64_t borrowed[VS_REGION_GPUS]; /* memory of others in this container, opened here, charged there */
     _Atomic uint64_t hidden[VS_REGION_GPUS], hidden_each[VS_REGION_GPUS]; /* of all contexts, of the last: measure.c */
     _Atomic uint64_t promised[VS_REGION_GPUS]; /* charged for heaps and stacks that the driver has yet to take */
     _Atomic uint64_t primary[VS_REGION_GPUS];    /* the primary context, while it is active */
