@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from aiohttp import web
+from multidict import MultiMapping
+
 from devcluster import tasks
 from devcluster.apiserver import ApiServer
 from devcluster.client import Client
@@ -152,7 +155,24 @@ class Cluster:
     def _pod_logs(
         self, *, node: str, namespace: str, pod: str, container: str, query: Mapping[str, str]
     ) -> AsyncIterator[bytes]:
-        kubelet = self._kubelets.get(node)
-        if kubelet is None:
+        return self._kubelet(node).read_log(namespace=namespace, pod=pod, container=container, query=query)
+
+    async def _pod_exec(
+        self,
+        request: web.BaseRequest,
+        *,
+        node: str,
+        namespace: str,
+        pod: str,
+        container: str,
+        query: MultiMapping[str],
+    ) -> web.StreamResponse:
+        return await self._kubelet(node).execute(
+            request, namespace=namespace, pod=pod, container=container, query=query
+        )
+
+    def _kubelet(self, node: str) -> Kubelet:
+        found = self._kubelets.get(node)
+        if found is None:
             raise LookupError(f'no kubelet runs on node "{node}"')
-        return kubelet.read_log(namespace=namespace, pod=pod, container=container, query=query)
+        return found

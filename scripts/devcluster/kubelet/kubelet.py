@@ -9,12 +9,15 @@ import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from aiohttp import web
+from multidict import MultiMapping
+
 from devcluster import tasks
 from devcluster.client import PODS, Client
 from devcluster.clock import Clock
 from devcluster.events import Recorder
 from devcluster.informer import FAILURES, Informer, key_of
-from devcluster.kubelet import logs
+from devcluster.kubelet import execution, logs
 from devcluster.kubelet.context import NodeContext
 from devcluster.kubelet.hostfolder import HostFolder
 from devcluster.kubelet.leftovers import clear_mounts
@@ -146,6 +149,22 @@ class Kubelet:
         options = logs.LogOptions.parse(query, self._context.clock.time())
         logs.choose_run(record, pod=pod, previous=options.previous)
         return logs.stream(self._context.host.logs(namespace, pod, uid), record, pod=pod, options=options)
+
+    async def execute(
+        self, request: web.BaseRequest, *, namespace: str, pod: str, container: str, query: MultiMapping[str]
+    ) -> web.StreamResponse:
+        """Run a command in a container, for a client that asked for a WebSocket.
+
+        Raises:
+            LookupError: this node does not run the container.
+        """
+        item = self._informer.items.get((namespace, pod))
+        known = self._workers.get(item["metadata"]["uid"]) if item else None
+        runner = known[0].runner(container) if known else None
+        if runner is None:
+            raise LookupError(f"container {container} is not valid for pod {pod}")
+        pid, plan = runner.running()
+        return await execution.serve(request, pid=pid, plan=plan, query=query)
 
     def _on_change(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         if before is not None and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):

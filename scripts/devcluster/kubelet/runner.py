@@ -50,6 +50,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._killed = False
         self._container: runtime.Container | None = None
+        self._plan: Plan | None = None
         self._backoff = Backoff()
 
     async def keep(self, policy: str) -> None:
@@ -74,6 +75,18 @@ class Runner:
         if first and self._container is not None:
             self._emit("Killing", f"Stopping container {self.record.name}")
             self._container.signal(signal.SIGTERM)
+
+    def running(self) -> tuple[int, Plan]:
+        """Return the container's first process and its plan.
+
+        Raises:
+            LookupError: there is no process to join.
+        """
+        if isinstance(self._container, runtime.ShimContainer) and self._plan is not None:
+            return self._container.pid, self._plan
+        if self._container is not None:
+            raise LookupError(f'container "{self.record.name}" has no command, so nothing runs that could be joined')
+        raise LookupError(f'container not found ("{self.record.name}")')
 
     def kill(self) -> None:
         """End the container at once."""
@@ -103,6 +116,7 @@ class Runner:
         name, image = self.record.name, self.record.image
         begun = self._node.clock.time()
         self.record.container_id = f"process://{plan.scratch.rpartition('/')[2]}"
+        self._plan = plan
         self._emit("Pulled", f'Container image "{image}" already present on machine')
         try:
             self._container = await runtime.start(plan)

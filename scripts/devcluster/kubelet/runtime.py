@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from devcluster.kubelet.plan import NAMESPACES, PROCESS, USER_NAMESPACES, Plan
 
 _SCRIPTS = str(pathlib.Path(__file__).resolve().parents[2])
-_ENTRY = f"import sys; sys.path.insert(0, {_SCRIPTS!r}); from devcluster.kubelet.shim.supervisor import main; main()"
+_ENTRY = "import sys; sys.path.insert(0, {scripts!r}); from devcluster.kubelet.shim.{module} import main; main()"
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +55,9 @@ class IdleContainer:
 class ShimContainer:
     """A container in a shim process. ``wait`` may be called again after the end."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, pid: int) -> None:
+        self.pid = pid
+        """Of the container's first process, as this machine counts."""
         self._process = process
         self._code: int | None = None
         self._lock = asyncio.Lock()
@@ -87,7 +89,7 @@ async def start(plan: Plan) -> Container:
         return IdleContainer()
     os.makedirs(plan.scratch, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", "-c", _ENTRY, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        *shim_command("supervisor"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         env={}, start_new_session=True,
     )  # fmt: skip
     try:
@@ -100,7 +102,12 @@ async def start(plan: Plan) -> Container:
     if message.get("event") != "started":
         await process.wait()
         raise StartError(message.get("message", "the container shim ended at once"))
-    return ShimContainer(process)
+    return ShimContainer(process, int(message["pid"]))
+
+
+def shim_command(module: str) -> list[str]:
+    """Return the command that runs a module of the shim, without site-packages."""
+    return [sys.executable, "-I", "-S", "-c", _ENTRY.format(scripts=_SCRIPTS, module=module)]
 
 
 async def _message(process: asyncio.subprocess.Process) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class PodWorker:
         ):
             self.refresh()
 
+    def runner(self, container: str) -> Runner | None:
+        """Return what keeps a container running."""
+        return next((each for each in self._runners if each.record.name == container), None)
+
     def refresh(self) -> None:
         """Bring projected volumes up to date, beside everything else."""
         task = asyncio.ensure_future(self._materials.refresh())

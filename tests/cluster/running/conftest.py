@@ -106,16 +106,21 @@ class Lab:
             lines = [await response.content.readline() for _ in range(skip + 1)]
         return lines[-1].decode().rstrip("\n")
 
-    async def kubectl(self, *arguments: str) -> str:
+    async def kubectl(self, *arguments: str, stdin: bytes | None = None) -> str:
         """Run kubectl in the test's namespace and return what it printed, errors included."""
         program = pathlib.Path(sys.executable).with_name("kubectl")
         environment = {**os.environ, "KUBECONFIG": self.cluster.kubeconfig}
         process = await asyncio.create_subprocess_exec(
             program if program.exists() else "kubectl", "-n", self.namespace, *arguments,
-            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=environment, stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        async with asyncio.timeout(_TIMEOUT):
-            printed, _ = await process.communicate()
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                printed, _ = await process.communicate(stdin)
+        finally:
+            if process.returncode is None:
+                process.kill()
         return printed.decode()
 
     def put(self, path: str, content: bytes, *, node: str = "one") -> None:

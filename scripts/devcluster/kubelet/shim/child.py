@@ -17,7 +17,10 @@ def become(plan: Plan, *, stdout: int, stderr: int, report: int) -> NoReturn:
     """Turn this process into the container's command; say on ``report`` why it could not."""
     try:
         _enter(plan)
-        _exec(plan, stdout=stdout, stderr=stderr)
+        null = os.open("/dev/null", os.O_RDONLY)
+        for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        execute(plan)
     except (OSError, KeyError) as error:
         os.write(report, json.dumps({"message": str(error)}).encode())
     os._exit(START_ERROR)
@@ -34,10 +37,12 @@ def _enter(plan: Plan) -> None:
     rootfs.build(plan)
 
 
-def _exec(plan: Plan, *, stdout: int, stderr: int) -> NoReturn:
-    null = os.open("/dev/null", os.O_RDONLY)
-    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
-        os.dup2(source, target)
+def execute(plan: Plan) -> NoReturn:
+    """Become the plan's command, inside the container, with the standard streams as they are.
+
+    Raises:
+        OSError: it cannot be started.
+    """
     if plan.isolation != PROCESS:
         os.makedirs(plan.cwd, exist_ok=True)
     os.chdir(plan.cwd)

@@ -59,6 +59,11 @@ def enter_root(folder: str) -> None:
     os.chdir("/")
 
 
+def join_namespace(descriptor: int) -> None:
+    """Enter the namespace that an open file of /proc/<pid>/ns stands for; one of PIDs only counts for children."""
+    _checked(_libc.setns(descriptor, 0), "setns")
+
+
 def set_hostname(name: str) -> None:
     """Set the name of this UTS namespace."""
     encoded = name.encode()[:64]
