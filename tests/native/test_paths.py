@@ -36,6 +36,8 @@ LOOSE = [
     "library-global",
     "heap-limit",
     "stack-limit",
+    "local-memory",
+    "green-contexts",
     "contexts",
 ]
 
@@ -43,7 +45,7 @@ LOOSE = [
 def test_every_path_is_tested(machine: Machine):
     """The program's own list of paths is the list tested here."""
     listed = dict(line.split() for line in machine.run(machine.command("take", "--list")).splitlines())
-    assert listed == dict.fromkeys(EXACT, "exact") | dict.fromkeys(LOOSE, "loose")
+    assert listed == dict.fromkeys(EXACT, "exact") | dict.fromkeys(LOOSE, "loose") | {"graph-upload": "shared"}
 
 
 @pytest.mark.parametrize("path", EXACT + LOOSE)
@@ -59,6 +61,16 @@ def test_path_stops_at_the_slice(machine: Machine, path: str):
     if path in EXACT:
         assert seen.used >= SLICE - 2 * CHUNK, f"refused with {(SLICE - seen.used) / MIB} MiB left"
     assert after == "healthy"
+
+
+def test_an_upload_is_refused(machine: Machine):
+    """A graph whose memory does not fit is refused when it is uploaded, before any launch."""
+    running = machine.start(machine.command("take", "graph-upload", SLICE, WANTED), memory="256Mi")
+    report = running.report()
+    used = machine.observe().used
+    assert running.finish() == "healthy"
+    assert numbers(report) | {"free": 0} == {"code": OUT_OF_MEMORY, "steps": 0, "free": 0, "total": SLICE}
+    assert used <= SLICE
 
 
 @pytest.mark.parametrize("path", ["alloc", "async", "create", "graph-node"])

@@ -86,3 +86,37 @@ def test_a_corrupt_region_keeps_the_wall(machine: Machine, content: bytes):
     assert running.report().startswith("refused")
     assert machine.observe().used <= SLICE
     running.finish()
+
+
+IMPORTER = """
+import ctypes as c, sys
+class Handle(c.Structure):
+    _fields_ = [("bytes", c.c_ubyte * 64)]
+cu = c.CDLL("libcuda.so.1")
+cu.cuIpcOpenMemHandle_v2.argtypes = [c.c_void_p, Handle, c.c_uint]
+context, memory, handle = c.c_void_p(), c.c_uint64(), Handle()
+assert cu.cuInit(0) == 0 and cu.cuDevicePrimaryCtxRetain(c.byref(context), 0) == 0
+assert cu.cuCtxSetCurrent(context) == 0
+if sys.argv[1] == "export":
+    assert cu.cuMemAlloc_v2(c.byref(memory), c.c_size_t(300 << 20)) == 0
+    assert cu.cuIpcGetMemHandle(c.byref(handle), memory) == 0
+    print(bytes(handle.bytes).hex(), flush=True)
+else:
+    handle = Handle.from_buffer_copy(bytes.fromhex(sys.argv[1]))
+    print(cu.cuIpcOpenMemHandle_v2(c.byref(memory), handle, 1), flush=True)
+input()
+"""
+
+
+def test_imported_memory_counts_once(machine: Machine):
+    """Memory that one process of the container exports and another imports is in the slice once."""
+    exporter = machine.start(["python3", "-c", IMPORTER, "export"], memory="512Mi")
+    handle = exporter.report()
+    importer = machine.start(["python3", "-c", IMPORTER, handle], memory="512Mi")
+    assert importer.report() == "0"
+    third = machine.start(machine.command("take", "alloc", CHUNK, 8 * SLICE), memory="512Mi")
+    steps = numbers(third.report())["steps"]
+    third.finish()
+    importer.finish()
+    exporter.finish()
+    assert steps * CHUNK == (SLICE - 300 * MIB - 3 * CONTEXT) // CHUNK * CHUNK

@@ -132,11 +132,12 @@ def judge(*, used: int, size: int, least: int, lines: Sequence[str], after: str,
     return ""
 
 
-def check_path(name: str, *, exact: bool, folder: Path) -> Check:
+def check_path(name: str, *, kind: str, folder: Path) -> Check:
     """One allocation path under the slice."""
     environment = behind(PATH_SLICE, folder, {})
-    lines, used, after, code = converse([str(TAKE), name, str(CHUNK), str(WANTED)], environment)
-    least = PATH_SLICE - max(PATH_SLICE // 100, 32 * MIB) if exact else 0
+    chunk = PATH_SLICE if kind == "shared" else CHUNK
+    lines, used, after, code = converse([str(TAKE), name, str(chunk), str(WANTED)], environment)
+    least = PATH_SLICE - max(PATH_SLICE // 100, 32 * MIB) if kind == "exact" else 0
     problem = judge(used=used, size=PATH_SLICE, least=least, lines=lines, after=after, code=code)
     if not problem and words(lines[-1]).get("code") != OUT_OF_MEMORY:
         problem = f"refused with another error than out of memory: {lines[-1]}"
@@ -174,20 +175,20 @@ def check_smi(folder: Path) -> Check:
     return Check("nvidia-smi", PATH_SLICE, 0, shown, problem)
 
 
-def paths() -> dict[str, bool]:
-    """The paths that `take` knows, and whether they reach the slice exactly."""
+def paths() -> dict[str, str]:
+    """The paths that `take` knows, and how near they come to the slice: exact, loose, or shared."""
     listed = subprocess.check_output([TAKE, "--list"], text=True).splitlines()  # noqa: S603 - ours
-    return {name: kind == "exact" for name, kind in (line.split() for line in listed)}
+    return dict(line.split() for line in listed)
 
 
 def run_checks(options: argparse.Namespace, folder: Path) -> Iterable[Check]:
     """All checks that were asked for and can run here."""
     if not options.frameworks_only:
-        for name, exact in paths().items():
+        for name, kind in paths().items():
             if options.only in name:
-                yield check_path(name, exact=exact, folder=folder)
-        for name in paths() if options.native else ():
-            if options.only in name:
+                yield check_path(name, kind=kind, folder=folder)
+        for name, kind in paths().items() if options.native else ():
+            if options.only in name and kind != "shared":
                 yield check_native(name)
     if options.paths_only:
         return

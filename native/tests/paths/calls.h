@@ -35,6 +35,9 @@ struct graph_alloc {
     dev_t_ptr pointer;
 };
 
+/* A device resource: large enough for every version of the interface. */
+struct resource { int type; unsigned char rest[204]; };
+
 enum { SUCCESS = 0, OUT_OF_MEMORY = 2 };
 
 struct calls {

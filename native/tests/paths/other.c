@@ -168,6 +168,53 @@ static void lower_stack(struct take *take, struct piece piece)
     cu.cuCtxSetLimit(0, piece.a);
 }
 
+/* A kernel whose threads need more stack than any before: 512 bytes more each time.
+ * The driver takes it for all threads of the GPU when the kernel is launched. */
+static int local_memory(struct take *take, struct piece *piece)
+{
+    void *made = NULL, *function = NULL;
+    char *text = NULL;
+    int result = asprintf(&text,
+                          ".version 7.0\n.target sm_75\n.address_size 64\n"
+                          ".visible .entry deep(.param .u64 at)\n{\n"
+                          " .local .align 8 .b8 depot[%u];\n .reg .b64 %%rd<4>;\n .reg .b32 %%r<3>;\n"
+                          " ld.param.u64 %%rd1, [at];\n mov.u64 %%rd2, depot;\n"
+                          " add.u64 %%rd3, %%rd2, %%rd1;\n mov.u32 %%r1, 7;\n"
+                          " st.volatile.local.u32 [%%rd3], %%r1;\n"
+                          " ld.volatile.local.u32 %%r2, [%%rd2];\n ret;\n}\n",
+                          1024 + 512 * (take->steps + 1)) < 0;
+    uint64_t offset = 0;
+    void *parameters[] = {&offset};
+    if (result == SUCCESS)
+        result = cu.cuModuleLoadData(&made, text);
+    if (result == SUCCESS)
+        result = cu.cuModuleGetFunction(&function, made, "deep");
+    if (result == SUCCESS)
+        result = cu.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, parameters, NULL);
+    free(text);
+    piece->a = (uintptr_t)made;
+    return result != SUCCESS ? result : cu.cuCtxSynchronize();
+}
+
+static int green_context(struct take *take, struct piece *piece)
+{
+    struct resource all = {0};
+    void *description = NULL, *made = NULL;
+    int result = cu.cuDeviceGetDevResource(take->device, &all, 1);
+    if (result == SUCCESS)
+        result = cu.cuDevResourceGenerateDesc(&description, &all, 1);
+    if (result == SUCCESS)
+        result = cu.cuGreenCtxCreate(&made, description, take->device, 1);
+    piece->a = (uintptr_t)made;
+    return result;
+}
+
+static void destroy_green(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuGreenCtxDestroy((void *)(uintptr_t)piece.a);
+}
+
 static int context(struct take *take, struct piece *piece)
 {
     void *made = NULL;
@@ -193,6 +240,9 @@ const struct path paths_other[] = {
     {.name = "heap-limit", .step = heap_limit, .undo = keep, .last = use_heap, .end = renew_context,
      .loose = true},
     {.name = "stack-limit", .step = stack_limit, .undo = lower_stack, .loose = true},
+    {.name = "local-memory", .step = local_memory, .undo = unload_module, .end = renew_context,
+     .loose = true},
+    {.name = "green-contexts", .step = green_context, .undo = destroy_green, .loose = true},
     {.name = "contexts", .step = context, .undo = destroy_context, .loose = true},
     {0},
 };

@@ -124,6 +124,33 @@ static int graph_node(struct take *take, struct piece *piece)
     return result != SUCCESS ? result : run_graph(take, graph, piece);
 }
 
+/* Uploaded but never launched: the memory is there already. */
+static int graph_upload(struct take *take, struct piece *piece)
+{
+    struct graph_alloc alloc = {.pool = {.type = 1, .location = {1, take->device}},
+                                .size = take->chunk};
+    void *graph = NULL, *node = NULL, *exec = NULL;
+    int result = cu.cuGraphCreate(&graph, 0);
+    if (result == SUCCESS)
+        result = cu.cuGraphAddMemAllocNode(&node, graph, NULL, 0, &alloc);
+    if (result == SUCCESS)
+        result = cu.cuGraphInstantiateWithFlags(&exec, graph, 0);
+    if (result == SUCCESS)
+        result = cu.cuGraphUpload(exec, take->stream);
+    if (result == SUCCESS)
+        result = cu.cuStreamSynchronize(take->stream);
+    piece->a = (uintptr_t)exec;
+    piece->b = (uintptr_t)graph;
+    return result;
+}
+
+static void destroy_graph(struct take *take, struct piece piece)
+{
+    cu.cuGraphExecDestroy((void *)(uintptr_t)piece.a);
+    cu.cuGraphDestroy((void *)(uintptr_t)piece.b);
+    cu.cuDeviceGraphMemTrim(take->device);
+}
+
 /* cuMemAllocAsync on a capturing stream becomes such a node. */
 static int captured(struct take *take, struct piece *piece)
 {
@@ -156,6 +183,7 @@ const struct path paths_pooled[] = {
     {.name = "free-async", .step = freed_async, .undo = nothing, .begin = make_pool,
      .end = destroy_pool, .loose = true},
     {.name = "graph-node", .step = graph_node, .undo = free_graph_memory, .loose = true},
+    {.name = "graph-upload", .step = graph_upload, .undo = destroy_graph, .shared = true},
     {.name = "captured-async", .step = captured, .undo = free_graph_memory, .loose = true},
     {0},
 };

@@ -30,7 +30,7 @@ static int list(void)
 {
     for (int i = 0; i < TABLES; i++)
         for (const struct path *path = tables[i]; path->name; path++)
-            printf("%s %s\n", path->name, path->loose ? "loose" : "exact");
+            printf("%s %s\n", path->name, path->shared ? "shared" : path->loose ? "loose" : "exact");
     return 0;
 }
 

@@ -34,6 +34,7 @@ struct path {
     /* Bytes that a step asks for, if not `chunk`: 0 = chunk. */
     uint64_t bytes;
     bool loose;          /* sizes are the driver's choice: no lower bound on use */
+    bool shared;         /* steps use the same memory one after the other: only a large one is refused */
 };
 
 extern const struct path paths_linear[], paths_pooled[], paths_other[];
