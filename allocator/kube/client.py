@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from allocator.kube import connect
-from allocator.kube.errors import from_answer, translated
+from allocator.kube.errors import KubeError, from_answer, translated
 from allocator.kube.lines import lines
 from allocator.kube.resources import JsonObject, Resource
 
@@ -22,6 +22,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 PAGE: Final = 500
 """Objects per page of a list: what keeps a page of pods near a megabyte."""
 
+_UNAUTHORIZED: Final = 401
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """A peer that vanished without a word is noticed within 45 s, so that an open watch is a live watch."""
 
@@ -33,6 +34,7 @@ class Client:
         self._settings = settings
         self._credentials: connect.Credentials | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._doubted = False
 
     async def __aenter__(self) -> Self:
         self._credentials = await connect.load(self._settings)
@@ -126,8 +128,13 @@ class Client:
         with translated(what):
             async with self._request("GET", path, query=asked, timeout=timeout) as response:
                 if response.status != 200:
-                    raise from_answer(response.status, await response.read(), what=what)
-                yield _decoded(response.content.iter_any(), what)
+                    raise self._refusal(response, await response.read(), what)
+                yield decoded(response.content.iter_any(), what)
+
+    def _refusal(self, response: aiohttp.ClientResponse, body: bytes, what: str) -> KubeError:
+        """The error for an answer that is no success. After a 401 the next request reads the credentials again."""
+        self._doubted = self._doubted or response.status == _UNAUTHORIZED
+        return from_answer(response.status, body, what=what, retry_after=response.headers.get("Retry-After"))
 
     async def _call(
         self,
@@ -146,8 +153,7 @@ class Client:
             ) as response:
                 raw = await response.read()
                 if response.status >= 300:
-                    wait = response.headers.get("Retry-After")
-                    raise from_answer(response.status, raw, what=what, retry_after=wait)
+                    raise self._refusal(response, raw, what)
                 answer: JsonObject = orjson.loads(raw)
                 return answer
 
@@ -164,6 +170,8 @@ class Client:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None or self._credentials is None:
             raise RuntimeError("the client is used outside its `async with`")
+        if self._doubted:
+            self._credentials, self._doubted = await connect.load(self._settings), False
         headers = await self._credentials.headers()
         if body is not None:
             headers["Content-Type"] = content
@@ -179,7 +187,7 @@ class Client:
             yield response
 
 
-async def _decoded(chunks: AsyncIterator[bytes], what: str) -> AsyncIterator[JsonObject]:
+async def decoded(chunks: AsyncIterator[bytes], what: str) -> AsyncIterator[JsonObject]:
     """The events in a stream of bytes; a line that is cut off is as good as a broken connection."""
     with translated(what):
         async for line in lines(chunks):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import yaml
 from kubernetes_asyncio import client as kubernetes
 from kubernetes_asyncio import config as kubernetes_config
 from kubernetes_asyncio.config.config_exception import ConfigException
@@ -19,6 +20,8 @@ from kubernetes_asyncio.config.config_exception import ConfigException
 from allocator.kube.errors import UnreachableError
 
 _IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
+_UNREADABLE: Final = (ConfigException, OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError)
+"""The library looks into a file of the wrong shape without checking."""
 _TOKEN: Final = "BearerToken"  # noqa: S105  # the name of a slot in the configuration, no secret
 
 
@@ -74,7 +77,7 @@ async def load(settings: KubeSettings, *, environ: Mapping[str, str] = os.enviro
                 context=settings.context,
                 client_configuration=configuration,
             )
-    except (ConfigException, OSError) as reason:
+    except _UNREADABLE as reason:
         place = settings.kubeconfig or "the default places"
         raise UnreachableError(f"no way to the API server: kubeconfig in {place}: {reason}") from reason
     return Credentials(configuration)

@@ -1,6 +1,7 @@
 """The client and the reflector against a server that speaks HTTP."""
 
 import asyncio
+import re
 from contextlib import suppress
 from random import Random
 
@@ -105,3 +106,14 @@ async def test_a_missing_kubeconfig_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(UnreachableError, match="no-such-file"):
         async with Client(KubeSettings(kubeconfig=tmp_path / "no-such-file")):
             pass
+
+
+async def test_an_expired_token_is_replaced_from_the_kubeconfig(kubeconfig, client: Client):
+    """A kubeconfig's token may be short-lived; whoever renews it does so in the file."""
+    good = kubeconfig.read_text()
+    kubeconfig.write_text(re.sub("token: .*", "token: expired", good))
+    async with Client(KubeSettings(kubeconfig=kubeconfig)) as session:
+        kubeconfig.write_text(good)
+        with pytest.raises(errors.ForbiddenError):
+            await session.list(CONFIGMAPS, namespace="default")
+        await session.list(CONFIGMAPS, namespace="default")
