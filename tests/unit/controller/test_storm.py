@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from allocator.api import names
 from allocator.api.errors import VramshareError
 from allocator.controller import Allocator, GiveBackSettings, Granted
 from allocator.kube import PODS, errors
@@ -28,7 +29,7 @@ class Storm:
         self.random = Random(seed)
         self.cluster = Cluster("n1", "n2", gpus=2)
         self.calm = False
-        self.alive: dict[str, Granted] = {}
+        self.alive: set[str] = set()
         self.cluster.api.before = self._before
         self.cluster.api.after = self._after
 
@@ -67,11 +68,31 @@ class Storm:
             return
         self.cluster.run_pod(granted)
         if fate < 0.7:
-            self.alive[granted.grant.allocation.id] = granted
+            self.alive.add(granted.grant.allocation.id)
         elif fate < 0.85:
             self.cluster.run_pod(granted, phase="Succeeded")
         else:
             self.cluster.api.drop(PODS, granted.grant.pod, namespace="team")
+
+    async def patient(self, number: int) -> None:
+        """A pod of the queue, which may be deleted while it waits or after."""
+        for _ in range(self.random.randrange(40)):
+            await asyncio.sleep(0)
+        name = f"q{number}"
+        self.cluster.queue_pod(name, mib=self.random.choice([100, 300, 700]), priority=self.random.randrange(3))
+        if self.random.random() < 0.3:
+            for _ in range(self.random.randrange(200)):
+                await asyncio.sleep(0)
+            self.cluster.api.drop(PODS, name, namespace="team")
+
+    def living(self) -> set[str]:
+        """Ids of the grants that pods hold."""
+        found = set()
+        for key, pod in self.cluster.api.objects.items():
+            metadata = pod["metadata"]
+            if key[0] == PODS.plural and pod["status"]["phase"] != "Succeeded":
+                found.add((metadata.get("annotations") or {}).get(names.ALLOCATION_ID))
+        return found - {None}
 
     async def weather(self) -> None:
         """Time passes, watches break and lag."""
@@ -95,14 +116,21 @@ class Storm:
                 for at in range(3)
             ]
             users = [self.user(at, self.random.choice(replicas)) for at in range(24)]
-            await asyncio.gather(self.weather(), *users)
+            await asyncio.gather(self.weather(), *users, *(self.patient(at) for at in range(6)))
             self.calm = True
             self.cluster.api.release_watches()
             await self.cluster.pass_time(40)
             held = {key for node in ("n1", "n2") for key in self.cluster.ledger(node).grants}
-            assert held == set(self.alive), "grants leaked" if held - set(self.alive) else "grants lost"
+            alive = self.living()
+            assert held == alive, "grants leaked" if held - alive else "grants lost"
+            assert self.alive <= alive
+            assert all(self._told(pod) for pod in self.cluster.api.objects.values() if gated(pod))
             self.cluster.check()
             self._caches_agree(replicas)
+
+    def _told(self, pod: dict) -> bool:
+        """A pod that still waits knows why."""
+        return "needs" in pod["metadata"]["annotations"].get(names.REASON, "")
 
     def _caches_agree(self, replicas: list[Allocator]) -> None:
         """After the storm every replica believes what the API server has; nothing stays assumed."""
@@ -113,6 +141,12 @@ class Storm:
                 assert state is not None
                 assert state.assumed == {}
                 assert set(state.ledger) == set(self.cluster.ledger(node).grants)
+
+
+def gated(item: dict) -> bool:
+    """Whether an object is a pod that waits for us."""
+    gates = (item.get("spec") or {}).get("schedulingGates") or ()
+    return any(gate["name"] == names.GATE for gate in gates)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
