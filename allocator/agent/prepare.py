@@ -40,8 +40,20 @@ class NodePreparation:
             installed = interposer.install(self.source, host_dir=self.host_dir, version=self.version)
         except InstallError as problem:
             return Preparation(installed=None, strategy=found, reason=str(problem))
-        return Preparation(installed=installed, strategy=found, reason=self.load(installed.file) or reason)
+        return Preparation(
+            installed=installed,
+            strategy=found,
+            reason=self.load(installed.file) or reason,
+            in_cdi=self._in_cdi(found),
+        )
 
     def intact(self, preparation: Preparation) -> bool:
-        """Whether the installed files still stand."""
-        return preparation.installed is not None and interposer.in_place(preparation.installed, host_dir=self.host_dir)
+        """Whether the installed files still stand, and the CDI specs name the same GPUs."""
+        return (
+            preparation.installed is not None
+            and interposer.in_place(preparation.installed, host_dir=self.host_dir)
+            and self._in_cdi(preparation.strategy) == preparation.in_cdi
+        )
+
+    def _in_cdi(self, chosen: Strategy) -> frozenset[str] | None:
+        return strategy.cdi_gpus(self.root) if chosen is Strategy.CDI else None

@@ -5,11 +5,15 @@ from typing import Final
 
 from allocator.agent.gpus import Reading
 from allocator.agent.interposer import Installed
-from allocator.api.inventory import HEALTHY, Inventory, Strategy
+from allocator.api.inventory import HEALTHY, Gpu, Inventory, Strategy
 
 NO_DRIVER: Final = "no NVIDIA driver on this node"
 NO_GPU: Final = "the driver lists no GPU"
 GONE: Final = "gone: the driver no longer lists this GPU"
+NOT_IN_CDI: Final = (
+    "no CDI spec names this GPU by its UUID; on the node run "
+    "nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +24,13 @@ class Preparation:
         installed: the interposer in place; None where that failed.
         strategy: how a GPU reaches a container.
         reason: why not; empty where they can.
+        in_cdi: the GPUs that the node's CDI specs name; None where the strategy needs none.
     """
 
     installed: Installed | None
     strategy: Strategy
     reason: str = ""
+    in_cdi: frozenset[str] | None = None
 
 
 def describe(node: str, reading: Reading, preparation: Preparation, *, before: Inventory | None) -> Inventory:
@@ -42,7 +48,7 @@ def describe(node: str, reading: Reading, preparation: Preparation, *, before: I
     installed = preparation.installed
     return Inventory(
         node=node,
-        gpus=reading.gpus + gone,
+        gpus=tuple(_judged(gpu, preparation.in_cdi) for gpu in reading.gpus) + gone,
         strategy=preparation.strategy,
         interposer=installed.path if installed else "",
         interposer_sha256=installed.sha256 if installed else "",
@@ -50,6 +56,11 @@ def describe(node: str, reading: Reading, preparation: Preparation, *, before: I
         driver=reading.driver,
         cuda=reading.cuda,
     )
+
+
+def _judged(gpu: Gpu, in_cdi: frozenset[str] | None) -> Gpu:
+    """The GPU, unhealthy if no container could be given it."""
+    return gpu if not gpu.healthy or in_cdi is None or gpu.uuid in in_cdi else replace(gpu, health=NOT_IN_CDI)
 
 
 def unanswered(node: str, reason: str, *, before: Inventory | None) -> Inventory:

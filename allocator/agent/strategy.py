@@ -27,6 +27,7 @@ _SPEC_FOLDERS: Final = ("etc/cdi", "var/run/cdi", "run/cdi")
 _MODE: Final = re.compile(r'^\s*mode\s*=\s*"([a-z0-9-]+)"', re.MULTILINE)
 _SECTION: Final = re.compile(r"^\s*\[nvidia-container-runtime\]\s*$(.*?)(?=^\s*\[|\Z)", re.MULTILINE | re.DOTALL)
 _KIND: Final = re.compile(r"""["']?kind["']?\s*:\s*["']?nvidia\.com/gpu\b""")
+_UUID: Final = re.compile(r"\bGPU-[0-9a-zA-Z-]+")
 _LARGEST_SPEC: Final = 1 << 20
 
 
@@ -43,6 +44,11 @@ def detect(root: Path) -> tuple[Strategy, str]:
         "no NVIDIA container runtime and no CDI spec found on the node; install the NVIDIA container toolkit, "
         "or name the strategy with --strategy env or cdi"
     )
+
+
+def cdi_gpus(root: Path) -> frozenset[str]:
+    """UUIDs of the GPUs that the host's CDI specs name. A spec may name devices by index alone."""
+    return frozenset(uuid for text in _specs(root) if _KIND.search(text) for uuid in _UUID.findall(text))
 
 
 def _mode(root: Path) -> str:

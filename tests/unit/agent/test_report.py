@@ -5,7 +5,16 @@ from pathlib import Path
 
 from allocator.agent.gpus import Reading
 from allocator.agent.interposer import Installed
-from allocator.agent.report import GONE, NO_DRIVER, NO_GPU, Preparation, describe, unanswered, without_driver
+from allocator.agent.report import (
+    GONE,
+    NO_DRIVER,
+    NO_GPU,
+    NOT_IN_CDI,
+    Preparation,
+    describe,
+    unanswered,
+    without_driver,
+)
 from allocator.api.inventory import Gpu, Inventory, Strategy
 from allocator.api.quantities import Memory
 
@@ -78,3 +87,12 @@ def test_a_driver_that_goes_is_told() -> None:
     assert said is not None
     assert said.reason == NO_DRIVER
     assert not said.usable
+
+
+def test_a_gpu_that_cdi_cannot_resolve_takes_no_grants() -> None:
+    """A container with its name would not start; a GPU's own trouble is told first."""
+    sick = replace(T4, uuid="GPU-c", health="MIG is enabled")
+    preparation = replace(READY, strategy=Strategy.CDI, in_cdi=frozenset({"GPU-a"}))
+    said = describe("n1", Reading(gpus=(T4, L40S, sick)), preparation, before=None)
+    assert [gpu.health for gpu in said.gpus] == ["ok", NOT_IN_CDI, "MIG is enabled"]
+    assert said.usable

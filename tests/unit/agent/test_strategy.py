@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.agent.strategy import detect
+from allocator.agent.strategy import cdi_gpus, detect
 from allocator.api.inventory import Strategy
 
 CONFIG = "etc/nvidia-container-runtime/config.toml"
@@ -55,3 +55,14 @@ def test_a_host_without_either_is_none_with_a_remedy(files: dict[str, str], tmp_
     strategy, reason = detect(host(tmp_path, files))
     assert strategy is Strategy.NONE
     assert "install the NVIDIA container toolkit" in reason
+
+
+def test_finds_the_gpus_that_cdi_specs_name(tmp_path: Path) -> None:
+    """In JSON and YAML, of NVIDIA's kind alone; names by index are of no use to us."""
+    files = {
+        "etc/cdi/nvidia.yaml": "kind: nvidia.com/gpu\ndevices:\n  - name: '0'\n  - name: GPU-0a1b-2c\n  - name: all\n",
+        "var/run/cdi/more.json": '{"kind": "nvidia.com/gpu", "devices": [{"name": "GPU-ffff-0"}]}',
+        "etc/cdi/other.yaml": "kind: example.com/gpu\ndevices:\n  - name: GPU-dead-0\n",
+    }
+    assert cdi_gpus(host(tmp_path, files)) == {"GPU-0a1b-2c", "GPU-ffff-0"}
+    assert cdi_gpus(tmp_path / "elsewhere") == frozenset()
