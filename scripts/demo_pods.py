@@ -21,6 +21,7 @@ _APPEAR: Final = 30.0
 RUN: Final = 60.0
 """Seconds that a pod may take to run and speak."""
 _CONTROLLERS: Final = 10.0
+"""Seconds after which a given control plane has no controllers."""
 _PROGRESS: Final = re.compile(r"products (\d+) of .*memory used (\d+) MiB of (\d+) MiB")
 
 
@@ -70,7 +71,7 @@ def pod_of(stage: Stage, worker: Worker) -> dict[str, Any]:
         return live[0] if live else None
 
     try:
-        return stage.show.until(f"{worker.name} has a pod", first, seconds=_CONTROLLERS)
+        return stage.show.until(f"{worker.name} has a pod", first, seconds=RUN if stage.kubelets else _CONTROLLERS)
     except DemoError:
         if stage.kubelets:
             raise
