@@ -96,6 +96,7 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_mounts(str(self.folder))
         self._server.pod_logs = self._pod_logs
+        self._server.pod_exec = self._pod_exec
         await self._server.start()
         exits.push_async_callback(self._server.stop)
         self.url, self.token = self._server.url, self._server.token

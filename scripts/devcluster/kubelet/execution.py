@@ -30,8 +30,14 @@ _TRUE = {"true", "True", "1"}
 
 
 async def serve(request: web.BaseRequest, *, pid: int, plan: Plan, query: MultiMapping[str]) -> web.StreamResponse:
-    """Run the command that ``query`` names in the container of ``pid``, with its streams on a WebSocket."""
+    """Run the command that ``query`` names in the container of ``pid``, with its streams on a WebSocket.
+
+    Raises:
+        LookupError: the client asks for another protocol.
+    """
     socket = web.WebSocketResponse(protocols=_PROTOCOLS, max_msg_size=0)
+    if not socket.can_prepare(request):
+        raise LookupError(f"Upgrade request required: to a WebSocket that speaks {' or '.join(_PROTOCOLS)}")
     await socket.prepare(request)
     plan = dataclasses.replace(plan, argv=tuple(query.getall("command")))
     session = _Session(socket, tty=query.get("tty") in _TRUE, stdin=query.get("stdin") in _TRUE)
