@@ -132,7 +132,7 @@ def _aggregated_version(version: str, resources: list[Resource]) -> Json:
     for resource in sorted(resources, key=lambda r: r.plural):
         row: Json = {
             "resource": resource.plural,
-            "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+            "responseKind": {"group": "", "version": "", "kind": resource.kind},
             "scope": "Namespaced" if resource.namespaced else "Cluster",
             "singularResource": resource.singular,
             "verbs": list(resource.verbs),
@@ -148,9 +148,6 @@ def _aggregated_version(version: str, resources: list[Resource]) -> Json:
 
 
 def _aggregated_sub(resource: Resource, sub: Subresource) -> Json:
-    kind = {
-        "group": resource.group if sub.group is None else sub.group,
-        "version": sub.version or resource.version,
-        "kind": sub.kind or resource.kind,
-    }
+    # Empty group and version stand for the parent's, as real servers leave them.
+    kind = {"group": sub.group or "", "version": sub.version or "", "kind": sub.kind or resource.kind}
     return {"subresource": sub.name, "responseKind": kind, "verbs": list(sub.verbs)}

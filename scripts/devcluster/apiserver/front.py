@@ -17,7 +17,7 @@ from devcluster.apiserver.call import Call, User, parse_target, verb_of
 from devcluster.apiserver.identity import Tokens, bearer
 from devcluster.apiserver.machine import Machine
 from devcluster.apiserver.negotiate import Accept
-from devcluster.apiserver.rest import deleting, reading, reviews, subresources, writing
+from devcluster.apiserver.rest import changing, creating, deleting, reading, reviews, subresources
 from devcluster.apiserver.store import Entry
 from devcluster.apiserver.watch import Watch
 
@@ -28,9 +28,10 @@ _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
 class LogSource(Protocol):
-    """The part of the server that knows where container logs are."""
+    """The part of the server that knows where containers are."""
 
     pod_logs: Any
+    pod_exec: Any
 
 
 class Front:
@@ -97,13 +98,13 @@ class Front:
         watching = query.get("watch", "").lower() in {"1", "true", "t"}
         verb = verb_of(request.method, target, watching=watching)
         sub = target.subresource.name if target.subresource else ""
-        accept = Accept() if sub == "log" else negotiate.accept(request.headers.get(hdrs.ACCEPT, ""))
+        accept = Accept() if sub in {"exec", "log"} else negotiate.accept(request.headers.get(hdrs.ACCEPT, ""))
         body = await request.read() if request.body_exists else b""
         call = Call(request.method, target, query, request.headers, body, user)
         if verb == "watch":
             return await self._watch(request, call, accept)
-        if sub == "log":
-            return await self._log(request, call)
+        if sub in {"exec", "log"}:
+            return await (self._log if sub == "log" else self._exec)(request, call)
         if verb not in _WRITES:
             return self._read(call, verb, accept)
         return await self._write(request, call, verb, accept)
@@ -140,9 +141,9 @@ class Front:
         if target.subresource is not None:
             return await subresources.write(call, machine, verb, self._tokens)
         if verb == "create":
-            return 201, reading.shown(call.resource, await writing.create(call, machine))
+            return 201, reading.shown(call.resource, await creating.create(call, machine))
         if verb in {"update", "patch"}:
-            entry, created = await (writing.update if verb == "update" else writing.patch)(call, machine)
+            entry, created = await (changing.update if verb == "update" else changing.patch)(call, machine)
             return (201 if created else 200), reading.shown(call.resource, entry)
         if verb == "delete":
             return await deleting.delete(call, machine)
@@ -169,6 +170,23 @@ class Front:
             if task is not None:
                 self._streams.discard(task)
         return response
+
+    async def _exec(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        """A command in a container, over the WebSocket that the client asks for."""
+        if self._logs.pod_exec is None:
+            raise status.no_such_path()
+        place = subresources.container_place(call, self._machine)
+        task = asyncio.current_task()
+        if task is not None:
+            self._streams.add(task)
+        try:
+            session: web.StreamResponse = await self._logs.pod_exec(request, **place, query=request.query)
+        except LookupError as error:
+            raise status.bad_request(str(error.args[0] if error.args else error)) from error
+        finally:
+            if task is not None:
+                self._streams.discard(task)
+        return session
 
     async def _log(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         chunks = subresources.log(call, self._machine, self._logs.pod_logs)

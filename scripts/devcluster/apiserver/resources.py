@@ -72,6 +72,7 @@ _POD_SUBRESOURCES = (
     Subresource(
         "eviction", _CREATE, group="policy", version="v1", kind="Eviction", definition="io.k8s.api.policy.v1.Eviction"
     ),
+    Subresource("exec", ("create", "get"), kind="PodExecOptions", definition=_CORE + "Pod"),
     Subresource("log", ("get",)),
     Subresource("resize"),
     _STATUS,

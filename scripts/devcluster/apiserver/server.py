@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 import yaml
 from aiohttp import web
+from multidict import MultiMapping
 
 from devcluster.apiserver import bootstrap, schema
 from devcluster.apiserver.admission import Chain
@@ -39,6 +40,19 @@ class PodLogs(Protocol):
         """
 
 
+class PodExec(Protocol):
+    """Where `pods/exec` goes: the kubelet of the node takes the WebSocket."""
+
+    async def __call__(
+        self, request: web.BaseRequest, *, node: str, namespace: str, pod: str, container: str, query: MultiMapping[str]
+    ) -> web.StreamResponse:
+        """Serve the session to its end.
+
+        Raises:
+            LookupError: there is nothing to enter; the message goes to the client.
+        """
+
+
 class ApiServer:
     """An API server on a TLS port. Everything it keeps in `folder` is its PKI and the audit log."""
 
@@ -50,10 +64,12 @@ class ApiServer:
         port: int = 0,
         clock: Callable[[], datetime] = _now,
         pod_logs: PodLogs | None = None,
+        pod_exec: PodExec | None = None,
         window: int = 20_000,
     ) -> None:
         self.folder = folder
         self.pod_logs = pod_logs
+        self.pod_exec = pod_exec
         self._host, self._port = host, port
         self._clock = clock
         self.tokens = Tokens()

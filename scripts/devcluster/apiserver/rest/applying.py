@@ -6,7 +6,7 @@ from devcluster.apiserver import codec, managers, status
 from devcluster.apiserver.call import Call
 from devcluster.apiserver.machine import Machine
 from devcluster.apiserver.managers import Writer
-from devcluster.apiserver.rest import writing
+from devcluster.apiserver.rest import changing, creating, writes
 from devcluster.apiserver.store import Entry
 
 Json = dict[str, Any]
@@ -29,7 +29,7 @@ async def apply(call: Call, machine: Machine) -> tuple[Entry, bool]:
     declared = machine.type_of(resource)
     config = codec.typed(tree, declared, call, kind=resource.kind, version=resource.group_version)
     config = {"kind": resource.kind, "apiVersion": resource.group_version, **config}
-    writing.check_namespace(config["metadata"], call)
+    writes.check_namespace(config["metadata"], call)
     sub = call.target.subresource.name if call.target.subresource else ""
     writer = Writer(call.query["fieldManager"], resource.group_version, sub, machine.now())
     ignored = frozenset({"f:spec"}) if sub else frozenset({"f:status"})
@@ -42,9 +42,9 @@ async def apply(call: Call, machine: Machine) -> tuple[Entry, bool]:
         return codec.complete(result, resource)
 
     if machine.collection(resource).get(call.target.namespace, call.target.name) is None and not sub:
-        return await writing.create_applied(merged(None), call, machine), True
+        return await creating.create_applied(merged(None), call, machine), True
 
     async def make(old: Json) -> Json:
         return merged(old)
 
-    return await writing.change(call, machine, make), False
+    return await changing.change(call, machine, make), False

@@ -5,7 +5,7 @@ from typing import Any
 from devcluster.apiserver import codec, status
 from devcluster.apiserver.call import Call
 from devcluster.apiserver.machine import Attributes, Machine
-from devcluster.apiserver.rest import reading, writing
+from devcluster.apiserver.rest import reading, storing
 from devcluster.apiserver.store import Entry
 
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ async def bind(call: Call, machine: Machine) -> Json:
         pod = reading.find(machine, call.resource, call.target.namespace, call.target.name)
         _check(pod, body)
         bound = _bound(pod.obj, str(target["name"]), body.get("metadata") or {}, machine)
-        if writing.store_change(machine, pod, bound, dry_run=call.dry_run, resource=call.resource, conditional=False):
+        if storing.store_change(machine, pod, bound, dry_run=call.dry_run, resource=call.resource, conditional=False):
             return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     raise status.conflict("", "pods/binding", call.target.name)
 

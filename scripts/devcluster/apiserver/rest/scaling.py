@@ -9,7 +9,7 @@ from devcluster.apiserver import codec, negotiate, patching, status
 from devcluster.apiserver.call import Call, Target
 from devcluster.apiserver.machine import Machine, fresh, loose_entry
 from devcluster.apiserver.resources import Resource
-from devcluster.apiserver.rest import reading, writing
+from devcluster.apiserver.rest import changing, reading
 from devcluster.apiserver.store import Entry
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ async def write(call: Call, machine: Machine, verb: str) -> Entry:
     """
     resource = call.resource
     media = "" if verb == "update" else negotiate.body_type(call.headers.get("Content-Type", ""), patch=True)
-    document = codec.parse_body(call) if verb == "update" else writing.parse_patch(call.body)
+    document = codec.parse_body(call) if verb == "update" else changing.parse_patch(call.body)
     declared = machine.schema.type_of("io.k8s.api.autoscaling.v1.Scale")
     whole = replace(call, target=Target(resource, call.target.namespace, call.target.name))
 
@@ -60,7 +60,7 @@ async def write(call: Call, machine: Machine, verb: str) -> Entry:
             old["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"]
         return old
 
-    return scale_of(await writing.change(whole, machine, make), resource)
+    return scale_of(await changing.change(whole, machine, make), resource)
 
 
 def _patched(scale: Json, document: Any, media: str) -> Json:

@@ -8,7 +8,7 @@ from devcluster.apiserver import codec, status
 from devcluster.apiserver.call import Call
 from devcluster.apiserver.identity import Tokens
 from devcluster.apiserver.machine import Machine
-from devcluster.apiserver.rest import binding, eviction, reading, scaling, writing
+from devcluster.apiserver.rest import binding, changing, eviction, reading, scaling
 from devcluster.apiserver.store import Entry
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ async def write(call: Call, machine: Machine, verb: str, tokens: Tokens) -> tupl
         return 201, token_request(call, machine, tokens)
     if name == "scale":
         return 200, await scaling.write(call, machine, verb)
-    entry, _ = await (writing.update if verb == "update" else writing.patch)(call, machine)
+    entry, _ = await (changing.update if verb == "update" else changing.patch)(call, machine)
     return 200, entry
 
 
@@ -87,18 +87,25 @@ async def log(call: Call, machine: Machine, source: Any) -> AsyncGenerator[bytes
     Raises:
         ApiError: 404, 400 for an unknown container or a pod without a node.
     """
+    place = container_place(call, machine)
+    if source is None:
+        raise status.internal(f"no kubelet serves logs of node {place['node']}")
+    async for chunk in source(**place, query=call.query):
+        yield chunk
+
+
+def container_place(call: Call, machine: Machine) -> dict[str, str]:
+    """Which container is meant, and where it runs: node, namespace, pod, container.
+
+    Raises:
+        ApiError: 404, 400 for an unknown container or a pod without a node.
+    """
     entry = reading.get(call, machine)
     spec = entry.obj["spec"]
     container = _container(call, spec, entry.name)
     if not spec.get("nodeName"):
         raise status.bad_request(f"pod {entry.name} does not have a host assigned")
-    if source is None:
-        raise status.internal(f"no kubelet serves logs of node {spec['nodeName']}")
-    stream = source(
-        node=spec["nodeName"], namespace=entry.namespace, pod=entry.name, container=container, query=call.query
-    )
-    async for chunk in stream:
-        yield chunk
+    return {"node": spec["nodeName"], "namespace": entry.namespace, "pod": entry.name, "container": container}
 
 
 def _container(call: Call, spec: Json, pod: str) -> str:
