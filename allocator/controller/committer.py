@@ -171,6 +171,7 @@ class Committer:
 
     async def _write(self, node: str, desk: Desk) -> bool:
         """One write at most; whether the ledger now stands as asked."""
+        self._settle(node, desk)  # the watch may have shown what a lost answer did not
         kept = self._shelf.get(node)
         changes, after = desk.batch(kept.ledger, self._inventories.get(node))
         settled = after.data == kept.ledger.data and (kept.metadata is not None or not after.data)

@@ -62,7 +62,7 @@ class Dispatcher:
         self._leading = leading
         self._told: dict[str, _Told] = {}
         self._read: dict[str, _Read] = {}
-        self._done: set[str] = set()
+        self._done: dict[str, Mapping[str, Any]] = {}
         self._wake = asyncio.Event()
 
     def stirred(self) -> None:
@@ -89,14 +89,14 @@ class Dispatcher:
         """Try every waiting pod once, first come first."""
         waiting = self._engine.world.pods.waiting()
         uids = {one.uid for one in waiting}
-        self._done &= uids
+        self._done = {uid: pod for uid, pod in self._done.items() if uid in uids}
         self._told = {uid: told for uid, told in self._told.items() if uid in uids}
         self._read = {uid: read for uid, read in self._read.items() if uid in uids}
         refused: dict[object, str] = {}
         for one in waiting:
             if not (self._leading() and self._engine.world.fresh):
                 return
-            if one.uid not in self._done and not one.foreign_gates:
+            if self._done.get(one.uid) is not one.pod and not one.foreign_gates:
                 await self._try(one, refused)
                 await self._engine.clock.sleep(0)
 
@@ -147,53 +147,86 @@ class Dispatcher:
         return granted
 
     async def _admit(self, one: Waiting, granted: Granted) -> None:
-        """Write the grant into the pod and open the gate; give the grant back if the pod is gone."""
+        """Write the grant into the pod and open the gate; give the grant back if the pod does not take it."""
         allocation = granted.grant.allocation
-        pod = one.pod
+        about = {"pod": one.name, "namespace": one.namespace, "allocation": allocation.id}
+        try:
+            taken = await self._patch(one, granted)
+        except KubeError as reason:
+            # It may have been applied. The grant carries the pod's UID and is found in the next round.
+            _log.warning("queued pod not patched yet", reason=str(reason), **about)
+            return
+        self._done[one.uid] = one.pod
+        if taken:
+            self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
+            _log.info("granted from the queue", **about)
+        else:
+            _log.warning("queued pod does not take its grant", **about)
+            self._engine.committer.release(allocation.node, allocation.id)
+
+    async def _patch(self, one: Waiting, granted: Granted) -> bool:
+        """Patch the pod, reading it again when it has changed; False: it is gone, or refuses the patch.
+
+        Raises:
+            KubeError: nobody knows.
+        """
+        pod, allocation = one.pod, granted.grant.allocation
         for _ in range(_PATCHES):
             patch = admission_patch(pod, allocation=allocation, inventory=granted.inventory)
             try:
                 await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace, kind=JSON_PATCH)
             except (InvalidError, StaleError, NotFoundError) as reason:
-                current = await self._again(one)
-                if current is None or current["metadata"]["resourceVersion"] == pod["metadata"]["resourceVersion"]:
-                    _log.warning("queued pod not patched", pod=one.name, namespace=one.namespace, reason=str(reason))
-                    self._engine.committer.release(allocation.node, allocation.id)
-                    return
-                pod = current
-            except KubeError as reason:
-                # The patch may have been applied; the grant carries the pod's UID and is found in the next round.
-                _log.warning("queued pod not patched yet", pod=one.name, namespace=one.namespace, reason=str(reason))
-                return
+                _log.info("patch refused", pod=one.name, namespace=one.namespace, reason=str(reason))
+                invalid = isinstance(reason, InvalidError)
             else:
-                self._done.add(one.uid)
-                self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
-                _log.info("granted from the queue", pod=one.name, namespace=one.namespace, allocation=allocation.id)
-                return
+                return True
+            current = await self._again(one)
+            if carries(current, allocation.id):
+                return True  # an earlier patch, whose answer was lost
+            if current is None or Waiting.of(current) is None:
+                return False
+            if invalid and version_of(current) == version_of(pod):
+                return False
+            pod = current
+        raise StaleError(f"pod {one.namespace}/{one.name} is being edited all the time")
 
     async def _again(self, one: Waiting) -> JsonObject | None:
-        """The pod as it is now; None: it does not wait any more."""
+        """The pod as it is now; None: it is gone."""
         try:
             pod = await self._engine.client.get(PODS, one.name, namespace=one.namespace)
         except NotFoundError:
             return None
-        current = Waiting.of(pod)
-        return pod if current is not None and current.uid == one.uid else None
+        return pod if pod["metadata"]["uid"] == one.uid else None
 
     async def _tell(self, one: Waiting, sentence: str) -> None:
-        """Update annotation and Event, when there is something new to say and not too often."""
+        """Update Event and annotation, when there is something new to say and not too often."""
         now, told = self._engine.clock.monotonic(), self._told.get(one.uid)
-        if told is not None and (told.sentence == sentence or now - told.since < self._engine.settings.queue.retell):
+        news = told is None or told.sentence != sentence
+        recent = told is not None and now - told.since < self._engine.settings.queue.retell
+        if recent or not (news or one.reason != sentence):
             return
         self._told[one.uid] = _Told(sentence=sentence, since=now)
-        self._recorder.record(waiting_note(one, sentence))
+        if news:
+            self._recorder.record(waiting_note(one, sentence))
         if one.reason == sentence:
             return
         patch = {"metadata": {"uid": one.uid, "annotations": {names.REASON: sentence}}}
         try:
             await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace)
         except KubeError as reason:
+            # Said again in a later round, for the annotation still says something else.
             _log.info("reason not written", pod=one.name, namespace=one.namespace, reason=str(reason))
+
+
+def carries(pod: JsonObject | None, grant_id: str) -> bool:
+    """Whether a pod holds this grant already."""
+    annotations = (pod or {}).get("metadata", {}).get("annotations") or {}
+    return bool(annotations.get(names.ALLOCATION_ID) == grant_id)
+
+
+def version_of(pod: Mapping[str, Any]) -> str:
+    """Its resourceVersion."""
+    return str(pod["metadata"]["resourceVersion"])
 
 
 def _asked(one: Waiting) -> GrantRequest | str:

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from allocator.api.allocation import Allocation
+from allocator.api.allocation import Allocation, Slice
 from allocator.api.errors import RequestError
 from allocator.api.grant import Grant
 from allocator.api.request import PodRequest, normalised_annotations
@@ -33,7 +34,7 @@ def check_names(asked: GrantRequest) -> None:
 def new_grant(asked: GrantRequest, placement: Placement, *, grant_id: str, now: datetime) -> Grant:
     """The grant of a placement."""
     return Grant(
-        allocation=Allocation(id=grant_id, node=placement.node, containers=placement.containers),
+        allocation=Allocation(id=grant_id, node=placement.node, containers=_slices(asked.request, placement)),
         namespace=asked.namespace,
         pod=asked.pod_name,
         granted=now.replace(microsecond=0),
@@ -41,6 +42,15 @@ def new_grant(asked: GrantRequest, placement: Placement, *, grant_id: str, now: 
         owner=asked.owner,
         shape=shape_of(asked.request),
     )
+
+
+def _slices(request: PodRequest, placement: Placement) -> dict[str, tuple[Slice, ...]]:
+    """The placement's slices with each container's policy of GPU time, which has no bearing on where they fit."""
+    policies = {one.container: one.cores_policy for one in request.containers}
+    return {
+        name: tuple(replace(one, policy=policies[name]) for one in slices)
+        for name, slices in placement.containers.items()
+    }
 
 
 @lru_cache(maxsize=1024)

@@ -113,4 +113,9 @@ class Reaper:
             pod = await client.get(PODS, grant.pod, namespace=grant.namespace)
         except NotFoundError:
             return False
-        return pod["metadata"]["uid"] == grant.uid and (pod.get("status") or {}).get("phase") not in ENDED
+        if pod["metadata"]["uid"] != grant.uid or (pod.get("status") or {}).get("phase") in ENDED:
+            return False
+        carried = (pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID, "")
+        other = self._engine.world.ledgers.find(carried)
+        # A queued pod that was granted twice holds the one that it carries; nothing else makes it lose this one.
+        return other is None or other.uid != grant.uid or carried == grant.allocation.id

@@ -108,6 +108,28 @@ async def test_a_write_whose_answer_is_lost_counts_once(applied):
         assert list(cluster.ledger().grants) == [granted.grant.allocation.id]
 
 
+async def test_a_write_whose_answer_is_lost_and_cannot_be_read_counts_once():
+    """Where not even a read succeeds, the watch tells: the grant is neither planned again nor lost."""
+    cluster = Cluster()
+    lost = iter([errors.UnknownOutcomeError("reset")])
+    unread = iter([errors.UnknownOutcomeError("reset")])
+
+    def after(verb, path, _body):
+        if verb == "POST" and "configmaps" in path and (reason := next(lost, None)):
+            raise reason
+
+    def before(verb, path, _body):
+        if verb == "GET" and "configmaps" in path and (reason := next(unread, None)):
+            raise reason
+
+    async with cluster.allocator() as allocator:
+        cluster.api.before, cluster.api.after = before, after
+        granted = await allocator.grant(ask())
+        assert list(cluster.ledger().grants) == [granted.grant.allocation.id]
+        assert next(lost, None) is None
+        assert next(unread, None) is None
+
+
 async def test_a_cancelled_caller_leaves_nothing_behind():
     """The webhook's deadline cancels the grant, at whichever step it is."""
     for steps in range(12):

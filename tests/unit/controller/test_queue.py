@@ -1,5 +1,7 @@
 """Pods that wait behind our gate."""
 
+from dataclasses import replace
+
 import pytest
 
 from allocator.api import names
@@ -140,6 +142,62 @@ async def test_a_patch_whose_answer_is_lost_costs_no_second_grant(applied):
         await rounds(cluster)
         [grant] = cluster.ledger().grants.values()
         assert cluster.annotation("a", names.ALLOCATION_ID) == grant.allocation.id
+
+
+async def test_a_patch_that_was_applied_unnoticed_keeps_its_grant():
+    """The answer was lost and the watch lags: the pod itself says that it has its grant."""
+    cluster = Cluster()
+    failures = iter([errors.UnknownOutcomeError("reset")])
+
+    def fault(verb, path, _body):
+        if verb == "PATCH" and path.endswith("/pods/a") and (reason := next(failures, None)):
+            cluster.api.hold_watches()
+            raise reason
+
+    async with cluster.allocator() as allocator:
+        cluster.api.after = fault
+        cluster.queue_pod("a")
+        await rounds(cluster)
+        await cluster.pass_time(31)
+        assert allocator.metrics.registry.get_sample_value("vramshare_queued_pods") == 1
+        assert list(cluster.ledger().grants) == [cluster.annotation("a", names.ALLOCATION_ID)]
+        cluster.api.release_watches()
+
+
+async def test_a_pod_that_refuses_its_patch_is_left_until_it_changes():
+    """A patch that can never be applied is not tried for ever, and its grant comes back."""
+    cluster = Cluster()
+
+    def fault(verb, path, _body):
+        if verb == "PATCH" and path.endswith("/pods/a"):
+            raise errors.InvalidError("immutable", status=422)
+
+    async with cluster.allocator():
+        cluster.api.before = fault
+        pod = cluster.queue_pod("a")
+        await rounds(cluster, 5)
+        assert cluster.ledger().grants == {}
+        writes = cluster.ledger_writes()
+        await rounds(cluster, 5)
+        assert cluster.ledger_writes() == writes
+        cluster.api.before = lambda *_: None
+        cluster.api.put(PODS, pod, namespace="team")
+        await rounds(cluster)
+        assert len(cluster.ledger().grants) == 1
+
+
+async def test_a_pod_with_two_grants_keeps_the_one_it_carries():
+    """Two leaders granted it within one breath: the grant that lost the race for the patch comes back."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        pod = cluster.queue_pod("a")
+        await rounds(cluster)
+        [mine] = cluster.ledger().grants
+        twin = ask("a")
+        await allocator.grant(replace(twin, uid=pod["metadata"]["uid"]))
+        assert len(cluster.ledger().grants) == 2
+        await cluster.pass_time(16)
+        assert list(cluster.ledger().grants) == [mine]
 
 
 async def test_a_request_that_became_unreadable_is_told():

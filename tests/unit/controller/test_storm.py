@@ -44,7 +44,7 @@ class Storm:
     def _after(self, verb: str, *_: object) -> None:
         """A request that is carried out and whose answer is lost. Every ledger is checked as it is written."""
         self.cluster.check()
-        if not self.calm and verb in {"POST", "PUT"} and self.random.random() < 0.08:
+        if not self.calm and verb in {"POST", "PUT", "PATCH"} and self.random.random() < 0.08:
             raise errors.UnknownOutcomeError("answer lost", status=504)
 
     async def user(self, number: int, allocator: Allocator) -> None:
