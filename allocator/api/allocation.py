@@ -1,8 +1,9 @@
 """What a pod was given: slices of GPUs, and the annotations by which they reach its containers.
 
 An allocation line, `GPU-<uuid> memory=<bytes> cores=<percent>`, is what the interposer reads. `cores=0` means
-no cap. `tenant=<allocation id>/<container>` names its windows in the GPU's timetable. Tokens that a reader does not
-know are passed over.
+no cap. `policy=burst` tells the node's agent that idle time of others may be lent to the container.
+`tenant=<allocation id>/<container>` names its windows in the GPU's timetable. Tokens that a reader does not know are
+passed over.
 """
 
 import re
@@ -13,7 +14,7 @@ from typing import Final
 from allocator.api import names
 from allocator.api.errors import FormatError
 from allocator.api.inventory import Inventory
-from allocator.api.quantities import Memory, QuantityError
+from allocator.api.quantities import CoresPolicy, Memory, QuantityError
 
 _ID: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -26,23 +27,29 @@ class Slice:
         uuid: the GPU.
         memory: VRAM behind the wall.
         cores: GPU time in percent of the GPU, reserved and capped; 0: neither.
+        policy: whether the cap gives way while others leave their time idle.
     """
 
     uuid: str
     memory: Memory
     cores: int = 0
+    policy: CoresPolicy = CoresPolicy.HARD
 
     def line(self) -> str:
         """The line that the interposer reads."""
-        return f"{self.uuid} memory={self.memory.count} cores={self.cores}"
+        return f"{self.uuid} memory={self.memory.count} {self._time()}"
 
     def shown(self) -> str:
         """The same for a person: exact, with a unit."""
-        return f"{self.uuid} memory={self.memory} cores={self.cores}"
+        return f"{self.uuid} memory={self.memory} {self._time()}"
+
+    def _time(self) -> str:
+        """The tokens about GPU time. The default policy is not written: lines of before there were policies mean it."""
+        return f"cores={self.cores}" + (f" policy={self.policy}" if self.policy != CoresPolicy.HARD else "")
 
     @classmethod
     def parse(cls, line: str) -> "Slice":
-        """Read either form.
+        """Read either form. A policy that this version does not know holds as the strictest one.
 
         Raises:
             FormatError: not such a line.
@@ -63,7 +70,8 @@ class Slice:
             raise FormatError(f"allocation line {line[:120]!r}: memory or cores cannot be read") from None
         if not 0 <= cores <= 100:
             raise FormatError(f"allocation line {line[:120]!r}: cores lie between 0 and 100")
-        return cls(uuid=uuid, memory=memory, cores=cores)
+        policy = CoresPolicy.BURST if found.get("policy") == CoresPolicy.BURST else CoresPolicy.HARD
+        return cls(uuid=uuid, memory=memory, cores=cores, policy=policy)
 
 
 @dataclass(frozen=True, slots=True)

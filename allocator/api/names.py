@@ -17,6 +17,7 @@ INJECT_DISABLED: Final = "disabled"
 # --- What a user asks for (pod annotations) ---------------------------------------------------------------
 MEMORY: Final = f"{DOMAIN}/memory"
 CORES: Final = f"{DOMAIN}/cores"
+CORES_POLICY: Final = f"{DOMAIN}/cores-policy"
 GPUS: Final = f"{DOMAIN}/gpus"
 MODELS: Final = f"{DOMAIN}/models"
 UUIDS: Final = f"{DOMAIN}/uuids"
@@ -26,6 +27,7 @@ WHEN_FULL: Final = f"{DOMAIN}/when-full"
 
 MEMORY_PREFIX: Final = f"memory.{DOMAIN}/"
 CORES_PREFIX: Final = f"cores.{DOMAIN}/"
+CORES_POLICY_PREFIX: Final = f"cores-policy.{DOMAIN}/"
 GPUS_PREFIX: Final = f"gpus.{DOMAIN}/"
 
 # --- What vramshare answers (pod annotations, written by vramshare only) -----------------------------------
@@ -44,8 +46,12 @@ PRELOAD_PREFIX: Final = f"preload.{DOMAIN}/"
 RESULT_ANNOTATIONS: Final = frozenset({STATUS, ALLOCATION_ID, NODE, DEVICES, REASON})
 RESULT_PREFIXES: Final = (ALLOCATION_PREFIX, VISIBLE_DEVICES_PREFIX, PRELOAD_PREFIX)
 
-REQUEST_ANNOTATIONS: Final = frozenset({MEMORY, CORES, GPUS, MODELS, UUIDS, POLICY, CONTAINERS, WHEN_FULL})
-REQUEST_PREFIXES: Final = (MEMORY_PREFIX, CORES_PREFIX, GPUS_PREFIX)
+REQUEST_ANNOTATIONS: Final = frozenset(
+    {MEMORY, CORES, CORES_POLICY, GPUS, MODELS, UUIDS, POLICY, CONTAINERS, WHEN_FULL}
+)
+SIZE_PREFIXES: Final = (MEMORY_PREFIX, CORES_PREFIX, GPUS_PREFIX)
+"""One container's own sizes: to write one is to ask for a slice."""
+REQUEST_PREFIXES: Final = (*SIZE_PREFIXES, CORES_POLICY_PREFIX)
 
 GATE: Final = f"{DOMAIN}/capacity"
 """The scheduling gate of a pod that waits for capacity."""
@@ -120,6 +126,11 @@ def memory_annotation(container: str) -> str:
 def cores_annotation(container: str) -> str:
     """Annotation with one container's own share of GPU time."""
     return CORES_PREFIX + container
+
+
+def cores_policy_annotation(container: str) -> str:
+    """Annotation that says whether one container may use GPU time beyond its own share."""
+    return CORES_POLICY_PREFIX + container
 
 
 def gpus_annotation(container: str) -> str:

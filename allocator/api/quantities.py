@@ -10,6 +10,7 @@ Kubernetes' quantity grammar (apimachinery `resource.Quantity`): a decimal numbe
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final, Self
 
 from allocator.api.errors import VramshareError
@@ -173,6 +174,29 @@ def parse_cores(text: str) -> int:
             "GPU time is at most 100 percent of one GPU", "write 1 to 100; ask for more GPUs to use more"
         )
     return percent
+
+
+class CoresPolicy(StrEnum):
+    """Whether a share of GPU time is also a ceiling."""
+
+    HARD = "hard"
+    """Never more than the share."""
+    BURST = "burst"
+    """The share, and what others leave idle of theirs."""
+
+
+def parse_cores_policy(text: str) -> CoresPolicy:
+    """Read `hard` or `burst`.
+
+    Raises:
+        QuantityError: anything else.
+    """
+    try:
+        return CoresPolicy(text.strip())
+    except ValueError:
+        raise QuantityError(
+            "no such policy of GPU time", "write hard (the share and no more) or burst (idle time of others too)"
+        ) from None
 
 
 def parse_quantity(text: str) -> Decimal:

@@ -8,7 +8,7 @@ An init container's slice is added to the others': a grant lives as long as its 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -17,11 +17,13 @@ from allocator.api import names
 from allocator.api.errors import RequestError
 from allocator.api.quantities import (
     MIB,
+    CoresPolicy,
     Memory,
     MemoryAsk,
     MemoryShare,
     QuantityError,
     parse_cores,
+    parse_cores_policy,
     parse_memory_ask,
     parse_quantity,
 )
@@ -58,12 +60,14 @@ class ContainerRequest:
         gpus: slices, each on a different GPU of one node.
         memory: VRAM of each slice, in bytes or as a share of the GPU.
         cores: GPU time of each slice in percent of one GPU, reserved and capped; None: neither.
+        cores_policy: whether it may use more while others leave theirs idle; of no effect without `cores`.
     """
 
     container: str
     gpus: int
     memory: MemoryAsk
     cores: int | None
+    cores_policy: CoresPolicy = CoresPolicy.HARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,13 @@ def parse_pod(pod: Mapping[str, Any]) -> PodRequest | None:
     for key, value in asked.items():
         if len(value) > LONGEST_VALUE:
             raise _annotation_error(key, value, "far too long", f"write at most {LONGEST_VALUE} characters")
-    by_annotations = any(key in asked for key in _SIZES) or any(k.startswith(names.REQUEST_PREFIXES) for k in asked)
+    by_annotations = any(key in asked for key in _SIZES) or any(k.startswith(names.SIZE_PREFIXES) for k in asked)
     if resources and by_annotations and not _is_ours(annotations):
         _refuse_both(asked, resources)
+    if not resources and not by_annotations:
+        key = min(asked)
+        problem = "it says how a GPU is chosen, but the pod asks for none"
+        raise _annotation_error(key, asked[key], problem, f"add {names.MEMORY}: 2Gi (or remove it)")
     if resources and not by_annotations:
         requests = tuple(_from_resources(name, found) for name, found in resources.items())
         requests = tuple(request for request in requests if request.gpus)
@@ -141,7 +149,7 @@ def parse_pod(pod: Mapping[str, Any]) -> PodRequest | None:
     if not requests:
         return None
     return PodRequest(
-        containers=requests,
+        containers=_with_policies(requests, asked, list(containers)),
         models=_choice(asked, names.MODELS),
         uuids=_choice(asked, names.UUIDS),
         policy=asked.get(names.POLICY, "").strip() or None,
@@ -159,6 +167,8 @@ def normalised_annotations(request: PodRequest) -> dict[str, str]:
             result[names.cores_annotation(one.container)] = str(one.cores)
         if one.gpus != 1:
             result[names.gpus_annotation(one.container)] = str(one.gpus)
+        if one.cores_policy != CoresPolicy.HARD:
+            result[names.cores_policy_annotation(one.container)] = str(one.cores_policy)
     return result
 
 
@@ -192,7 +202,7 @@ def _is_ours(annotations: Mapping[str, str]) -> bool:
 def _refuse_both(asked: Mapping[str, str], resources: Mapping[str, Mapping[str, str]]) -> None:
     container, found = next(iter(resources.items()))
     resource, value = next(iter(found.items()))
-    annotation = next(key for key in asked if key in _SIZES or key.startswith(names.REQUEST_PREFIXES))
+    annotation = next(key for key in asked if key in _SIZES or key.startswith(names.SIZE_PREFIXES))
     raise RequestError(
         where=f"resource {resource}",
         value=value,
@@ -259,6 +269,25 @@ def _whole(container: str, resource: str, text: str, *, most: int) -> int:
     return int(amount)
 
 
+# --- The policy of GPU time, with either syntax -------------------------------------------------------------
+
+
+def _with_policies(
+    requests: tuple[ContainerRequest, ...], asked: Mapping[str, str], known: list[str]
+) -> tuple[ContainerRequest, ...]:
+    """The requests, each with its container's own policy, else the pod's."""
+    for key, value in asked.items():
+        name = key.removeprefix(names.CORES_POLICY_PREFIX)
+        if name != key and name not in known:
+            raise _annotation_error(key, value, f"the pod has no container {name!r}", _name_one(known))
+    found = []
+    for one in requests:
+        own = names.cores_policy_annotation(one.container)
+        policy = _value(asked, own, names.CORES_POLICY, parse_cores_policy, one.container)
+        found.append(replace(one, cores_policy=policy or CoresPolicy.HARD))
+    return tuple(found)
+
+
 # --- vramshare's annotations -------------------------------------------------------------------------------
 
 _SIZES: Final = (names.MEMORY, names.CORES, names.GPUS, names.CONTAINERS)
@@ -295,7 +324,7 @@ def _own_containers(asked: Mapping[str, str], known: Iterable[str]) -> set[str]:
     known = list(known)
     own = set()
     for key, value in asked.items():
-        for prefix in names.REQUEST_PREFIXES:
+        for prefix in names.SIZE_PREFIXES:
             if key.startswith(prefix):
                 name = key.removeprefix(prefix)
                 if name not in known:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from allocator.api.allocation import Allocation, Slice, allocation_of, result_annotations
 from allocator.api.errors import RequestError
 from allocator.api.inventory import Gpu, Inventory, Strategy
-from allocator.api.quantities import Memory, MemoryShare, QuantityError, parse_memory_ask, parse_quantity
+from allocator.api.quantities import CoresPolicy, Memory, MemoryShare, QuantityError, parse_memory_ask, parse_quantity
 from allocator.api.request import normalised_annotations, parse_pod
 
 memories = st.integers(0, 2**50).map(Memory) | st.integers(0, 2**20).map(Memory.mib)
@@ -60,7 +60,7 @@ def test_any_text_is_a_quantity_or_refused_with_a_remedy(text: str) -> None:
 @st.composite
 def allocations(draw: st.DrawFn) -> Allocation:
     """Slices of some containers."""
-    slices = st.builds(Slice, uuids, memories, st.integers(0, 100))
+    slices = st.builds(Slice, uuids, memories, st.integers(0, 100), st.sampled_from(CoresPolicy))
     several = st.lists(slices, min_size=1, max_size=3, unique_by=lambda one: one.uuid).map(tuple)
     return Allocation(draw(labels), draw(labels), draw(st.dictionaries(labels, several, min_size=1, max_size=3)))
 

@@ -13,7 +13,7 @@ from allocator.api.allocation import (
 )
 from allocator.api.errors import FormatError
 from allocator.api.inventory import Inventory, Strategy
-from allocator.api.quantities import Memory
+from allocator.api.quantities import CoresPolicy, Memory
 
 LIBRARY = "/opt/vramshare/libvramshare-1-a.so"
 ALLOCATION = Allocation(
@@ -36,6 +36,18 @@ def test_shown_form_has_a_unit_and_is_read_back() -> None:
     one = Slice("GPU-1", Memory.mib(2048), 25)
     assert one.shown() == "GPU-1 memory=2Gi cores=25"
     assert Slice.parse(one.shown()) == one
+
+
+def test_a_burst_policy_is_said_and_read_back() -> None:
+    """In the line for the agent and in the ledger."""
+    one = Slice("GPU-1", Memory.mib(1024), 25, CoresPolicy.BURST)
+    assert one.line() == "GPU-1 memory=1073741824 cores=25 policy=burst"
+    assert Slice.parse(one.line()) == Slice.parse(one.shown()) == one
+
+
+def test_a_policy_of_a_later_version_is_the_strict_one() -> None:
+    """Nobody gets more than a share by a word that this version does not know."""
+    assert Slice.parse("GPU-1 memory=1Mi cores=5 policy=turbo").policy is CoresPolicy.HARD
 
 
 @pytest.mark.parametrize(

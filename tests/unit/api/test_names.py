@@ -59,6 +59,8 @@ def test_answers_are_no_requests(annotation: str) -> None:
         "vramshare.io/when-full",
         names.memory_annotation("c"),
         names.cores_annotation("c"),
+        names.cores_policy_annotation("c"),
+        "vramshare.io/cores-policy",
         names.gpus_annotation("c"),
     ],
 )

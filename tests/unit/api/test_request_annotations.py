@@ -164,6 +164,11 @@ def test_nothing_asked_is_no_request(made: dict[str, Any]) -> None:
             "annotation vramshare.io/models is 'T4,!t4': 't4' is both wanted and excluded; keep one of the two",
         ),
         (
+            {"vramshare.io/models": "Tesla T4", "vramshare.io/when-full": "reject"},
+            "annotation vramshare.io/models is 'Tesla T4': it says how a GPU is chosen, but the pod asks for none; add"
+            + " vramshare.io/memory: 2Gi (or remove it)",
+        ),
+        (
             {"vramshare.io/memory": "1Gi", "vramshare.io/when-full": "wait"},
             "annotation vramshare.io/when-full is 'wait': not a choice; write queue or reject",
         ),
