@@ -72,11 +72,12 @@ class Reaper:
         if not (self._leading() and self._engine.world.synced):
             return
         doubtful = [grant for grant in self._engine.world.ledgers.grants() if self._decide(grant) is Verdict.ASK]
+        listed: dict[str, set[str]] = {}
         for grant in doubtful:
             if not self._leading():
                 return
             try:
-                if not await self._exists(grant):
+                if not await self._exists(grant, listed):
                     self._release(grant, why="deleted" if grant.uid else "never seen")
             except KubeError as reason:
                 _log.warning("pod not looked up", allocation=grant.allocation.id, reason=str(reason))
@@ -102,13 +103,21 @@ class Reaper:
         self._engine.metrics.released.labels(why.replace(" ", "_")).inc()
         self._engine.committer.release(allocation.node, allocation.id)
 
-    async def _exists(self, grant: Grant) -> bool:
-        """Ask the API server whether a grant's pod lives."""
+    async def _exists(self, grant: Grant, listed: dict[str, set[str]]) -> bool:
+        """Ask the API server whether a grant's pod lives.
+
+        Args:
+            grant: the grant.
+            listed: ids that pods carry, by namespace, as listed in this sweep so far.
+        """
         client = self._engine.client
         if not grant.uid:
-            pods, _ = await client.list(PODS, namespace=grant.namespace)
-            carried = [(pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID) for pod in pods]
-            return grant.allocation.id in carried
+            if grant.namespace not in listed:
+                pods, _ = await client.list(PODS, namespace=grant.namespace)
+                listed[grant.namespace] = {
+                    (pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID, "") for pod in pods
+                }
+            return grant.allocation.id in listed[grant.namespace]
         try:
             pod = await client.get(PODS, grant.pod, namespace=grant.namespace)
         except NotFoundError:

@@ -129,6 +129,19 @@ async def test_a_grant_whose_pod_never_came_is_kept_for_the_grace():
         assert cluster.ledger().grants == {}
 
 
+async def test_many_orphans_of_a_namespace_cost_one_list():
+    """A Deployment that a quota blocks leaves many; the API server is asked once a sweep."""
+    cluster = Cluster(gpus=4)
+    lists = []
+    async with cluster.allocator() as allocator:
+        for at in range(20):
+            await allocator.grant(ask(f"p{at}"))
+        cluster.api.before = lambda verb, path, _: lists.append(path) if verb == "LIST" else None
+        await cluster.pass_time(110)
+        assert cluster.ledger().grants == {}
+        assert lists == ["/api/v1/namespaces/team/pods"]
+
+
 async def test_a_pod_that_the_watch_has_not_shown_keeps_its_grant():
     """Before an unseen grant is freed the API server is asked, whatever the watch says."""
     cluster = Cluster()
