@@ -10,6 +10,7 @@
 
 #define LONGEST_WAIT UINT64_C(5000000000) /* ns to wait for others' requests to settle */
 #define LONGEST_PAUSE UINT64_C(1000000)
+#define NEAR_THE_WALL (UINT64_C(512) << 20) /* more than lazily loaded code takes between two measurements */
 
 static enum vs_verdict ask(struct vs_process *process, int gpu, uint64_t bytes)
 {
@@ -62,10 +63,17 @@ static bool reserve_slow(struct vs_process *process, int gpu, uint64_t bytes)
     }
 }
 
+/* Whether the driver may have taken memory unmeasured, and so little is left that it matters. */
+static bool unsure_and_near(struct vs_process *process, int gpu, uint64_t bytes)
+{
+    return gpu >= 0 && VS_UNLIKELY(atomic_load_explicit(&process->dirty[gpu], memory_order_relaxed)) &&
+           vs_left(process, gpu) < vs_plus(bytes, NEAR_THE_WALL);
+}
+
 bool vs_reserve(struct vs_process *process, int gpu, uint64_t bytes)
 {
     vs_refresh_limits(process, false);
-    vs_measure_if_dirty(process, gpu, false);
+    vs_measure_if_dirty(process, gpu, unsure_and_near(process, gpu, bytes));
     if (VS_LIKELY(ask(process, gpu, bytes) == VS_GRANTED))
         return true;
     if (reserve_slow(process, gpu, bytes))

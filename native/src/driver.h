@@ -63,6 +63,8 @@ struct vs_bracket {
     uint64_t before, charged;
     bool whole;          /* `gpu_before` is valid */
     uint64_t gpu_before; /* the whole GPU's use: vs_bracket_context */
+    uint64_t others;     /* what the rest of the container used */
+    uint64_t start;      /* what starting CUDA took of an unused GPU */
 };
 
 /* Opens a bracket for an expected size. False: refused. */

@@ -197,6 +197,9 @@ GET_FUNCTION(cuKernelGetFunction, (CUfunction * function, CUkernel kernel), (fun
 GET_FUNCTION(cuFuncLoad, (CUfunction function), (function))
 
 
+#define FIRST_HEAP (UINT64_C(8) << 20) /* of every context from its start */
+#define HEAP_STACK 544u                /* bytes a thread */
+
 uint64_t vs_resident_threads(struct vs_process *process, int gpu)
 {
     int processors = 0, threads = 0, device = vs_device_of_gpu(process, gpu);
@@ -215,6 +218,9 @@ static uint64_t limit_costs(struct vs_process *process, int gpu, int limit, size
         uint64_t threads = vs_resident_threads(process, gpu);
         return threads && more > UINT64_MAX / threads ? UINT64_MAX : more * threads;
     }
+    /* Code that calls malloc also makes the driver enlarge every thread's stack (measured on an H100). */
+    if (limit == CU_LIMIT_HEAP && more && before <= FIRST_HEAP)
+        return vs_plus(more, vs_resident_threads(process, gpu) * HEAP_STACK);
     return limit == CU_LIMIT_HEAP || limit == CU_LIMIT_PRINTF ? more : 0;
 }
 

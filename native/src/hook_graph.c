@@ -8,6 +8,8 @@
 #include "pools.h"
 
 #define DEEPEST_GRAPH 16
+#define GRAPH_STEP (UINT64_C(32) << 20) /* by which the driver takes memory for graphs */
+#define LAUNCHED 1                      /* in an executable graph's block, which has no context of its own */
 
 /* What the allocation nodes of a graph ask for, child graphs too. `gpu`: of the last one. */
 static uint64_t graph_bytes(struct vs_process *process, CUgraph graph, int depth, int *gpu);
@@ -134,16 +136,31 @@ VS_EXPORT CUresult cuGraphExecDestroy(CUgraphExec exec)
     return result;
 }
 
-/* What a launch may make the driver take beyond what lies there unused. */
+/* What a launch may make the driver take. A graph's first launch may take memory of its own, whatever lies there
+ * unused for others; a later one, what is not there any more. */
 static uint64_t launch_needs(struct vs_process *process, const struct vs_block *block)
 {
-    uint64_t used = 0;
+    uint64_t used = 0, whole = vs_plus(block->size, GRAPH_STEP - 1) / GRAPH_STEP * GRAPH_STEP;
     __typeof__(&cuDeviceGetGraphMemAttribute) ask = VS_REAL(cuDeviceGetGraphMemAttribute);
     int device = vs_device_of_gpu(process, (int)block->gpu);
     vs_graph_memory_settle(process, (int)block->gpu, 0);
     if (!ask || device < 0 || ask(device, CU_GRAPH_MEM_USED, &used) != CUDA_SUCCESS)
-        return block->size;
-    return vs_minus(block->size, vs_minus(process->books.graphs[block->gpu], used));
+        return whole;
+    return block->context == LAUNCHED ? vs_minus(whole, vs_minus(process->books.graphs[block->gpu], used)) : whole;
+}
+
+/* Notes that the graph has its memory. */
+static void launched(struct vs_process *process, CUgraphExec exec)
+{
+    struct vs_block block;
+    uint64_t freed;
+    bool recorded;
+    vs_lock(&process->books_lock);
+    if (vs_books_take_object(&process->books, (uint64_t)(uintptr_t)exec, &block, &freed)) {
+        block.context = LAUNCHED;
+        vs_books_add_object(&process->books, &vs_own_pages, (uint64_t)(uintptr_t)exec, &block, &recorded);
+    }
+    vs_unlock(&process->books_lock);
 }
 
 /* Whether this graph allocates, in a process that has limits. */
@@ -169,6 +186,8 @@ static CUresult launch(struct vs_process *process, const struct vs_block *block,
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = VS_INSIDE(real(exec, stream));
     vs_graph_memory_settle(process, (int)block->gpu, needs);
+    if (result == CUDA_SUCCESS && block->context != LAUNCHED)
+        launched(process, exec);
     return result;
 }
 

@@ -16,6 +16,8 @@
 /* Of each context some megabytes (6 to 9 on an H100) are missing from the process's figure: the GPU's own figure tells
  * them. Neighbours may take memory in the same moment, so no more than this is believed. */
 #define MOST_HIDDEN (UINT64_C(16) << 20)
+#define LIKELY_HIDDEN (UINT64_C(6) << 20)
+#define MOST_AT_START (UINT64_C(8) << 20) /* what cuInit takes of a GPU that nobody else uses: 3 MiB on an H100 */
 #define NOT_AVAILABLE UINT64_MAX /* NVML's word for "this driver cannot say" */
 
 /* Makes NVML usable for us. Its own reference count keeps it alive beside the program's use of it. */
@@ -205,10 +207,28 @@ bool vs_bracket_open(struct vs_process *process, struct vs_bracket *bracket, int
     return true;
 }
 
+/* What a GPU has lost that no process has a context on; 0 if somebody has. */
+static uint64_t start_cost(nvmlDevice_t device)
+{
+    nvmlMemory_v2_t memory = {.version = (unsigned)sizeof(memory) | 2u << 24};
+    __typeof__(&nvmlDeviceGetMemoryInfo_v2) ask = VS_REAL(nvmlDeviceGetMemoryInfo_v2);
+    if (!ask || ask(device, &memory) != NVML_SUCCESS || memory.used > MOST_AT_START)
+        return 0;
+    return memory.used;
+}
+
+/* What the container uses beside this bracket. */
+static uint64_t others(struct vs_process *process, const struct vs_bracket *bracket)
+{
+    return vs_minus(vs_in_use(process, bracket->gpu), vs_plus(vs_own_use(process, bracket->gpu), bracket->reserved));
+}
+
 void vs_bracket_context(struct vs_process *process, struct vs_bracket *bracket)
 {
     nvmlDevice_t device = nvml_device(process, bracket->gpu);
+    bracket->others = others(process, bracket);
     bracket->whole = device && VS_INSIDE(measure_gpu(device, &bracket->gpu_before));
+    bracket->start = device ? VS_INSIDE(start_cost(device)) : 0;
 }
 
 /* What the GPU lost to a new context beyond `own`, the change of this process's figure. */
@@ -218,7 +238,10 @@ static uint64_t hidden_growth(struct vs_process *process, const struct vs_bracke
     nvmlDevice_t device = nvml_device(process, bracket->gpu);
     if (!bracket->whole || !device || !VS_INSIDE(measure_gpu(device, &after)))
         return 0;
-    uint64_t hidden = vs_min(vs_minus(vs_minus(after, bracket->gpu_before), own), MOST_HIDDEN);
+    uint64_t most = others(process, bracket) == bracket->others ? MOST_HIDDEN : LIKELY_HIDDEN; /* siblings at work */
+    uint64_t hidden = vs_min(vs_minus(vs_minus(after, bracket->gpu_before), own), most);
+    if (!bracket->own)
+        hidden += bracket->start;
     atomic_fetch_add(&process->hidden[bracket->gpu], hidden);
     atomic_store(&process->hidden_each[bracket->gpu], hidden);
     return hidden;
