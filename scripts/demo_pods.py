@@ -76,6 +76,7 @@ def pod_of(stage: Stage, worker: Worker) -> dict[str, Any]:
         if stage.kubelets:
             raise
     stage.show.say("No controller manager runs here: the pod is made from the Deployment's template instead.")
+    stage.show.text(f"kubectl -n {TEAM} create serviceaccount default")  # that controller's work too
     template = yaml.safe_load(worker.file.read_text())["spec"]["template"]
     template["metadata"]["name"] = f"{worker.name}-0-0"
     file = stage.folder / f"{worker.name}-pod.yaml"
