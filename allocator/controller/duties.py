@@ -1,6 +1,8 @@
 """What only one replica may do at a time: give back, serve the queue, write Events. Behind a Lease."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 
@@ -10,7 +12,9 @@ from allocator.controller.reaper import Reaper
 from allocator.kube import Election, ElectionSettings, EventRecorder, KubeError
 
 _log = structlog.get_logger(__name__)
-COMPONENT = "vramshare"
+COMPONENT: Final = "vramshare"
+_FAREWELL: Final = 2.0
+"""Seconds that a stop may wait for an API server that does not answer."""
 
 
 class Duties:
@@ -90,8 +94,9 @@ class Duties:
     async def resign(self) -> None:
         """Let the next leader start at once. Call when the tasks have ended."""
         try:
-            await self._election.resign()
-        except KubeError as reason:
+            async with asyncio.timeout(_FAREWELL):
+                await self._election.resign()
+        except (KubeError, TimeoutError) as reason:
             _log.warning("leadership not given up, it runs out by itself", reason=str(reason))
 
     def _leads(self) -> bool:

@@ -201,3 +201,16 @@ async def test_another_replica_takes_over_when_the_leader_leaves():
             await stack.aclose()
             await cluster.pass_time(3)
             assert (first.leading, second.leading) == (False, True)
+
+
+async def test_a_leader_that_stops_without_an_api_server_stops_all_the_same():
+    """Resigning is a courtesy; the Lease runs out by itself."""
+    cluster = Cluster()
+
+    def fault(*_):
+        raise errors.UnreachableError("down")
+
+    async with cluster.allocator() as first:
+        assert first.leading
+        cluster.api.before = fault
+    assert not first.leading
