@@ -1,3 +1,3 @@
 # Included by native/Makefile: the simulated driver.
 fakegpu:
-	@$(MAKE) --no-print-directory -s -C tests/fakegpu OUT=$(abspath $(BUILD))/fakegpu
+	@$(MAKE) --no-print-directory -s -C tests/fakegpu FAKEGPU_BUILD=$(abspath $(BUILD))/fakegpu

@@ -148,7 +148,8 @@ def check_native(name: str) -> Check:
     """The same path without a wall: it must be able to take more than the slice."""
     lines, used, after, code = converse([str(TAKE), name, str(32 * MIB), str(PATH_SLICE * 3 // 2)], os.environ)
     last = lines[-1] if lines else ""
-    fine = last.startswith("took") and used > PATH_SLICE and code == 0
+    light = name == "green-contexts"  # a few MiB each: it shows that they can be made
+    fine = last.startswith("took") and (light or used > PATH_SLICE) and code == 0
     problem = "" if fine else f"does not take what it should without a wall: {last} {after}"
     return Check(f"{name}, no wall", 0, used, last, problem)
 
@@ -209,12 +210,12 @@ def main() -> None:
     parser.add_argument("--native", action="store_true", help="also show that each path works without a wall")
     options = parser.parse_args()
     done: list[Check] = []
-    print("| check | slice MiB | device lost MiB | result |\n|---|---|---|---|", flush=True)
+    print("| check | slice MiB | device lost MiB | result | told |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for check in run_checks(options, Path(folder)):
             done.append(check)
             size = f"{check.slice / MIB:.0f}" if check.slice else "-"
-            print(f"| {check.name} | {size} | {check.used / MIB:.1f} | {check.problem or 'ok'} |", flush=True)
+            print(f"| {check.name} | {size} | {check.used / MIB:.1f} | {check.problem or 'ok'} | {check.told} |", flush=True)
             if options.json:
                 options.json.write_text(json.dumps([asdict(one) for one in done], indent=1))
     sys.exit(any(check.problem for check in done))

@@ -168,21 +168,24 @@ static void lower_stack(struct take *take, struct piece piece)
     cu.cuCtxSetLimit(0, piece.a);
 }
 
+/* A kernel with %u bytes of local memory a thread, too entangled to be optimised away. */
+static const char deep_code[] =
+    ".version 7.0\n.target sm_75\n.address_size 64\n"
+    ".visible .entry deep(.param .u64 at)\n{\n"
+    " .local .align 8 .b8 depot[%u];\n .reg .pred %%p<2>;\n"
+    " .reg .b64 %%rd<5>;\n .reg .b32 %%r<3>;\n"
+    " ld.param.u64 %%rd1, [at];\n mov.u64 %%rd2, depot;\n add.u64 %%rd3, %%rd2, %%rd1;\n"
+    " mov.u32 %%r1, 7;\n st.local.u32 [%%rd3], %%r1;\n ld.local.u32 %%r2, [%%rd2];\n"
+    " setp.ne.s32 %%p1, %%r2, 12345;\n @%%p1 bra done;\n"
+    " cvta.to.global.u64 %%rd4, %%rd1;\n st.global.u32 [%%rd4], %%r2;\ndone:\n ret;\n}\n";
+
 /* A kernel whose threads need more stack than any before: 512 bytes more each time.
  * The driver takes it for all threads of the GPU when the kernel is launched. */
 static int local_memory(struct take *take, struct piece *piece)
 {
     void *made = NULL, *function = NULL;
     char *text = NULL;
-    int result = asprintf(&text,
-                          ".version 7.0\n.target sm_75\n.address_size 64\n"
-                          ".visible .entry deep(.param .u64 at)\n{\n"
-                          " .local .align 8 .b8 depot[%u];\n .reg .b64 %%rd<4>;\n .reg .b32 %%r<3>;\n"
-                          " ld.param.u64 %%rd1, [at];\n mov.u64 %%rd2, depot;\n"
-                          " add.u64 %%rd3, %%rd2, %%rd1;\n mov.u32 %%r1, 7;\n"
-                          " st.volatile.local.u32 [%%rd3], %%r1;\n"
-                          " ld.volatile.local.u32 %%r2, [%%rd2];\n ret;\n}\n",
-                          1024 + 512 * (take->steps + 1)) < 0;
+    int result = asprintf(&text, deep_code, 1024 + 512 * (take->steps + 1)) < 0;
     uint64_t offset = 0;
     void *parameters[] = {&offset};
     if (result == SUCCESS)
