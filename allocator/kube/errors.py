@@ -121,6 +121,8 @@ def translated(what: str) -> Iterator[None]:
         raise UnreachableError(f"{what}: cannot connect to the API server: {reason}") from reason
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as reason:
         raise UnknownOutcomeError(f"{what}: no answer from the API server: {str(reason) or 'timed out'}") from reason
+    except orjson.JSONDecodeError as reason:
+        raise UnknownOutcomeError(f"{what}: the answer is no JSON; is there a proxy in between? {reason}") from reason
 
 
 def _status_object(body: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import ssl
 from random import Random
 
 import aiohttp
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,7 @@ def test_an_answer_that_is_no_status_is_shown_as_it_is():
         (TimeoutError(), errors.UnknownOutcomeError),
         (aiohttp.ServerDisconnectedError(), errors.UnknownOutcomeError),
         (ConnectionResetError(), errors.UnknownOutcomeError),
+        (orjson.JSONDecodeError("no JSON", "<html>", 0), errors.UnknownOutcomeError),
         (ssl.SSLCertVerificationError("unknown CA"), errors.UnreachableError),
     ],
 )
