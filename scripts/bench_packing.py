@@ -74,8 +74,10 @@ def _one(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def _over(results: list[dict[str, Any]], fold: Any) -> dict[str, Any]:
-    return {name: np.asarray(fold([one[name] for one in results], **_axis(value))).tolist()
-            for name, value in results[0].items()}
+    return {
+        name: np.asarray(fold([one[name] for one in results], **_axis(value))).tolist()
+        for name, value in results[0].items()
+    }
 
 
 def _axis(value: object) -> dict[str, int]:

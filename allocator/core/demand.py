@@ -6,6 +6,7 @@ how good each node is for it) is then computed once for all of them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from allocator.api.quantities import Memory, MemoryAsk, MemoryShare
@@ -92,6 +93,7 @@ class PodDemand:
         return cls(shape=shape, containers=tuple(one.container for one in request.containers), policy=request.policy)
 
 
+@lru_cache(maxsize=4096)
 def resolve(ask: MemoryAsk, capacity: int) -> int:
     """Bytes that an ask means on a GPU of this capacity."""
     return ask.of(Memory(capacity)).count if isinstance(ask, MemoryShare) else ask.count

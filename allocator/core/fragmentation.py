@@ -16,9 +16,6 @@ from allocator.core.mix import Epoch
 from allocator.core.policies.base import slice_milli
 from allocator.core.table import Table
 
-_COVERED = 0.95
-"""Share of all pods that the typical ones cover; the paper's evaluation leaves out the rarest twentieth too."""
-
 
 @dataclass(frozen=True, slots=True)
 class Typical:
@@ -38,17 +35,15 @@ class Typical:
 
     @classmethod
     def of(cls, epoch: Epoch, *, capacity: int, model: str) -> "Typical":
-        """The pods of a mix that make up 95 % of it."""
-        most = int(np.searchsorted(np.cumsum(epoch.shares), _COVERED)) + 1
-        kinds = epoch.kinds[:most]
-        shares = epoch.shares[:most]
+        """A mix as seen from a kind of GPU."""
+        kinds = epoch.kinds
         return cls(
             milli=np.asarray(
                 [slice_milli(one.ask, capacity) if one.models.allows(model) else 1001 for one in kinds], dtype=np.int64
             ),
             gpus=np.asarray([one.ask.gpus for one in kinds], dtype=np.int64),
             cpu=np.asarray([one.usage.cpu for one in kinds], dtype=np.int64),
-            shares=shares / shares.sum() if len(shares) else shares,
+            shares=epoch.shares,
         )
 
 

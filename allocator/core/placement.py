@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from allocator.api.allocation import Slice
 from allocator.api.quantities import Memory
-from allocator.core.demand import PodDemand, Shape
+from allocator.core.demand import ANY, PodDemand, Shape
 from allocator.core.fitting import Assignment, assign
 from allocator.core.fleet import Fleet
 from allocator.core.policies.base import Policy, Rater
@@ -41,7 +41,7 @@ class Refiner(Rater, Protocol):
 
     looks: int
 
-    def refine(self, table: Table, shape: Shape, rows: list[tuple[int, tuple[int, ...]]]) -> list[Choice]:
+    def refine(self, table: Table, shape: Shape, rows: list[tuple[int, tuple[int, ...] | None]]) -> Iterator[Choice]:
         """The ways to take these rows, best first."""
 
 
@@ -85,15 +85,30 @@ def _candidates(
     table: Table, view: View, rater: Rater, excluded: Collection[str]
 ) -> Iterator[tuple[int, tuple[int, ...], float]]:
     """Rows, best first, with the order in which to fill their GPUs and the score."""
-    if isinstance(rater, Refiner):
-        rows = [(row, _allowed(view, row)) for row in view.shortlist(table, excluded, rater.looks)]
-        for choice in rater.refine(table, view.shape, rows):
+    refiner = _refiner(rater)
+    if refiner is not None:
+        choosy = view.shape.models != ANY or view.shape.uuids != ANY
+        rows = [
+            (row, _allowed(view, row) if choosy else None) for row in view.shortlist(table, excluded, refiner.looks)
+        ]
+        for choice in refiner.refine(table, view.shape, rows):
             yield choice.row, choice.gpus, choice.score
     for row in view.best(table, excluded):
         node = table.nodes[row]
         if node is not None:
             order = tuple(rater.order(node, view.shape, _allowed(view, row)))
             yield row, order, float(view.rates[row])
+
+
+_REFINES: Final[dict[type, bool]] = {}
+"""Whether a class of raters refines. Asking `isinstance` of a protocol takes longer than the rest of a decision."""
+
+
+def _refiner(rater: Rater) -> Refiner | None:
+    kind = type(rater)
+    if kind not in _REFINES:
+        _REFINES[kind] = isinstance(rater, Refiner)
+    return cast("Refiner", rater) if _REFINES[kind] else None
 
 
 def _allowed(view: View, row: int) -> tuple[int, ...]:

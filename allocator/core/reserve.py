@@ -36,7 +36,7 @@ class Size:
     share: float
     cpu: float
     memory: float
-    milli: float
+    milli: int
 
     def places(self, *, cpu: int, memory: int, milli: tuple[int, ...]) -> int:
         """How many such pods a node has room for."""
@@ -63,15 +63,15 @@ class Reserve:
         self._mark: tuple[int, int] = (-1, -1)
         self._seen = 0
 
-    def scarce(self, table: Table) -> tuple[Size, ...]:
-        """The sizes of which there are no more places than pods to be expected."""
+    def scarce(self, table: Table) -> tuple[int, ...]:
+        """Positions of the sizes of which there are no more places than pods to be expected."""
         self._follow(table)
         pods = float(self._free.sum()) / self._mean
         found = []
-        for size, places in zip(self.sizes, self._places, strict=True):
+        for at, size in enumerate(self.sizes):
             expected = size.share * pods
-            if places.sum() < expected + _SIGMAS * expected**0.5:
-                found.append(size)
+            if self._places[at].sum() < expected + _SIGMAS * expected**0.5:
+                found.append(at)
         return tuple(found)
 
     def _follow(self, table: Table) -> None:
@@ -96,9 +96,7 @@ class Reserve:
 def mean_demand(epoch: Epoch, capacity: int) -> float:
     """What a pod of the mix takes on average, in thousandths of a GPU of this capacity."""
     shares: list[float] = epoch.shares.tolist()
-    return sum(
-        share * _milli(kind, capacity) * kind.ask.gpus for kind, share in zip(epoch.kinds, shares, strict=True)
-    )
+    return sum(share * _milli(kind, capacity) * kind.ask.gpus for kind, share in zip(epoch.kinds, shares, strict=True))
 
 
 def sizes_of(epoch: Epoch, capacity: int) -> tuple[Size, ...]:
@@ -116,7 +114,7 @@ def sizes_of(epoch: Epoch, capacity: int) -> tuple[Size, ...]:
                 share=total,
                 cpu=sum(share * kind.usage.cpu for kind, share in members) / total,
                 memory=sum(share * kind.usage.memory for kind, share in members) / total / _MIB,
-                milli=sum(share * _milli(kind, capacity) for kind, share in members) / total,
+                milli=round(sum(share * _milli(kind, capacity) for kind, share in members) / total),
             )
         )
     return tuple(found)

@@ -35,7 +35,16 @@ class PodOnNode:
 
 @dataclass(slots=True)
 class GpuState:
-    """One GPU: what it is and what is free. Free amounts below zero are overbooked and take nothing."""
+    """One GPU: what it is and what is free. Free amounts below zero are overbooked and take nothing.
+
+    Attributes:
+        gpu: the inventory's word.
+        capacity: bytes that grants may add up to.
+        free_memory: bytes; others' use is taken off.
+        free_cores: percent of its time.
+        model, uuid: folded, for comparing.
+        milli: the scarcer of its free memory and its free time, in thousandths of the GPU; 0 if it may not be used.
+    """
 
     gpu: Gpu
     capacity: int
@@ -43,25 +52,28 @@ class GpuState:
     free_cores: int = FULL_TIME
     model: str = ""
     uuid: str = ""
+    milli: int = 0
 
     @classmethod
     def of(cls, gpu: Gpu) -> "GpuState":
         """A GPU that nobody holds anything of."""
         capacity = gpu.capacity.count
-        return cls(
+        state = cls(
             gpu=gpu,
             capacity=capacity,
             free_memory=capacity - gpu.foreign.count,
             model=gpu.model.casefold(),
             uuid=gpu.uuid.casefold(),
         )
+        state.take(0, 0)
+        return state
 
-    @property
-    def milli(self) -> int:
-        """The scarcer of its free memory and its free time, in thousandths of the GPU; 0 if it may not be used."""
-        if not self.gpu.healthy or not self.capacity:
-            return 0
-        return max(0, min(self.free_memory * 1000 // self.capacity, self.free_cores * 10))
+    def take(self, memory: int, cores: int) -> None:
+        """Take so many bytes and so much time; negative amounts give back."""
+        self.free_memory -= memory
+        self.free_cores -= cores
+        if self.gpu.healthy and self.capacity:
+            self.milli = max(0, min(self.free_memory * 1000 // self.capacity, self.free_cores * 10))
 
 
 @dataclass(slots=True)
@@ -192,8 +204,7 @@ class NodeState:
         for slices in allocation.containers.values():
             for one in slices:
                 if (state := by_uuid.get(one.uuid)) is not None:
-                    state.free_memory -= sign * one.memory.count
-                    state.free_cores -= sign * one.cores
+                    state.take(sign * one.memory.count, sign * one.cores)
 
     def _take(self, usage: Usage, *, pods: int, sign: int) -> None:
         self.free = Usage(self.free.cpu - sign * usage.cpu, self.free.memory - sign * usage.memory)

@@ -28,9 +28,10 @@ LENGTH: Final = 25
 """Pods per sequence: enough to fill a node of eight GPUs with slices of a third."""
 _MIB: Final = 1024**2
 _TAG: Final = 32
-"""Free capacity and the GPU's number share one 16-bit integer: `free * 32 + number`. Wider nodes than 32 GPUs are
-valued by their first 32."""
-_NONE: Final = np.int16(32767)
+"""Free capacity and the GPU's number share one unsigned 16-bit integer: `free * 32 + number`. Of nodes with more
+GPUs the 32 emptiest count."""
+_NEGATIVE: Final = np.uint16(1 << 15)
+"""From here on an unsigned difference was one below zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,37 +69,41 @@ class Streams:
         edges = np.cumsum(np.where(shared, epoch.shares, 0.0))
         drawn = np.searchsorted(edges, draws * edges[-1], side="right").clip(max=len(epoch.kinds) - 1).T
         limit = 2**31 - 1
-        self._needs: AnyArray = (needs[drawn] * _TAG).astype(np.int16)
-        self._cpu: Ints = np.asarray([min(limit, kind.usage.cpu) for kind in epoch.kinds])[drawn]
-        self._memory: Ints = np.asarray([min(limit, kind.usage.memory // _MIB) for kind in epoch.kinds])[drawn]
+        self._needs: AnyArray = (needs[drawn] * _TAG).astype(np.uint16)
+        usage = [(min(limit, kind.usage.cpu), min(limit, kind.usage.memory // _MIB)) for kind in epoch.kinds]
+        self._takes: Ints = np.asarray(usage, dtype=np.int64)[drawn].transpose(0, 2, 1)[:, :, None, :]
 
     def stranded(self, states: Sequence[State]) -> Floats:
         """For each state what is left of its GPUs in the end, in thousandths of a GPU, mean over the sequences."""
         if self._empty or not states:
             return np.zeros(len(states))
         width = min(_TAG, max(len(state.milli) for state in states))
-        free = np.zeros((width, len(states), 1), dtype=np.int16)
+        free = np.zeros((width, len(states), 1), dtype=np.uint16)
         for at, state in enumerate(states):
             milli = state.milli[-_TAG:]
             free[: len(milli), at, 0] = milli
-        tagged = free * np.int16(_TAG) + np.arange(width, dtype=np.int16)[:, None, None]
+        tagged = free * np.uint16(_TAG) + np.arange(width, dtype=np.uint16)[:, None, None]
         gpus = np.repeat(tagged, STREAMS, axis=2)
-        cpu = np.repeat(np.asarray([[state.cpu] for state in states], dtype=np.int64), STREAMS, axis=1)
-        memory = np.repeat(np.asarray([[state.memory] for state in states], dtype=np.int64), STREAMS, axis=1)
-        for needs, need_cpu, need_memory in zip(self._needs, self._cpu, self._memory, strict=True):
-            _arrive(gpus, (cpu, memory), needs=needs, takes=(need_cpu, need_memory))
+        node = np.asarray([[state.cpu for state in states], [state.memory for state in states]], dtype=np.int64)
+        node = np.repeat(node[:, :, None], STREAMS, axis=2)
+        for needs, takes in zip(self._needs, self._takes, strict=True):
+            _arrive(gpus, node, needs=needs, takes=takes)
         left: Floats = (gpus >> 5).sum(axis=0).mean(axis=1)
         return left
 
 
-def _arrive(gpus: AnyArray, node: tuple[Ints, Ints], *, needs: AnyArray, takes: tuple[Ints, Ints]) -> None:
-    """One pod per stream arrives at every state: it takes the fullest GPU with room, if the node has room too."""
-    cpu, memory = node
-    fullest = np.where(gpus >= needs, gpus, _NONE).min(axis=0)
-    room = (fullest != _NONE) & (cpu >= takes[0]) & (memory >= takes[1])
-    np.subtract(gpus, needs, out=gpus, where=(gpus == fullest) & room)
-    np.subtract(cpu, takes[0], out=cpu, where=room)
-    np.subtract(memory, takes[1], out=memory, where=room)
+def _arrive(gpus: AnyArray, node: Ints, *, needs: AnyArray, takes: Ints) -> None:
+    """One pod per stream arrives at every state: it takes the fullest GPU with room, if the node has room too.
+
+    What would be left of each GPU is computed without a sign: where there is no room it comes out huge, so that
+    the least is the fullest GPU with room.
+    """
+    left = gpus - needs
+    least = np.minimum.reduce(left, axis=0)
+    goes = (node >= takes).all(axis=0)
+    goes &= least < _NEGATIVE
+    gpus -= ((left == least) & goes) * needs
+    node -= goes * takes
 
 
 def draws(seed: int) -> Floats:

@@ -70,16 +70,16 @@ class View:
         fitting = np.flatnonzero(rates > NEVER)
         keys = rates[fitting]
         wide = 8 * most
-        if len(fitting) > wide:
-            bar = -np.partition(-keys, wide)[wide]
-            chosen = keys >= bar
-            fitting, keys = fitting[chosen], keys[chosen]
-        order = np.lexsort((table.ranks()[fitting], -keys))
-        found: dict[int, int] = {}
-        for row, state in zip(fitting[order].tolist(), table.states[fitting[order]].tolist(), strict=True):
-            if found.setdefault(state, row) == row and len(found) == most:
-                break
-        return list(found.values())
+        while True:
+            chosen = fitting
+            if len(fitting) > wide:
+                chosen = fitting[keys >= -np.partition(-keys, wide)[wide]]
+            ordered = chosen[np.lexsort((table.ranks()[chosen], -rates[chosen]))]
+            _, first = np.unique(table.states[ordered], return_index=True)
+            if len(first) >= most or len(chosen) == len(fitting):
+                best: list[int] = ordered[np.sort(first)[:most]].tolist()
+                return best
+            wide *= 4
 
     def _rate(self, table: Table, rows: Ints) -> None:
         """Rate these rows anew."""

@@ -9,6 +9,7 @@ hundred nodes. A `Rater` looks at many rows of the fleet's table in one go; the 
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from allocator.core.arrays import Bools, Floats, Ints
@@ -82,6 +83,7 @@ class Rater(Protocol):
         """Positions of the node's GPUs, the one to be filled first in front."""
 
 
+@lru_cache(maxsize=4096)
 def slice_milli(ask: SliceAsk, capacity: int) -> int:
     """The larger of the shares of memory and of time that a slice takes, in thousandths of the GPU."""
     memory = -(-resolve(ask.memory, capacity) * 1000 // capacity) if capacity else 0

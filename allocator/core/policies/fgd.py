@@ -55,7 +55,8 @@ class Fgd:
     def order(self, node: NodeState, shape: Shape, gpus: Sequence[int]) -> Sequence[int]:
         """The GPU first that makes the fewest fragments; equal ones in order of fullness."""
         ordered = tightest(node, gpus)
-        if self._table is None or len(shape.asks) != 1 or shape.asks[0].gpus != 1:
+        alike = len({node.gpus[at].milli for at in gpus}) < 2
+        if self._table is None or alike or len(shape.asks) != 1 or shape.asks[0].gpus != 1:
             return ordered
         row = self._table.rows[node.name]
         scores = self._scores(

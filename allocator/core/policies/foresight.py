@@ -11,7 +11,7 @@ singly. Rollouts of a simple policy to value the states of a better one are Bert
 Combinatorial Optimization", 1997). docs/packing.md has the measurements.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,31 @@ class Choice:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A way to take a node.
+
+    Attributes:
+        first: free capacity of the GPU to be taken first; -1: as best fit would.
+        after: the state afterwards.
+        adds: what it strands, in thousandths of a GPU.
+        free: GPUs free on the node afterwards, in thousandths.
+        breaks: for each size of the reserve, what the places that it breaks are worth, in thousandths of a GPU.
+    """
+
+    first: int
+    after: State
+    adds: float
+    free: int
+    breaks: tuple[float, ...]
+
+
+_Gpus = tuple[int, ...] | None
+"""Positions of the GPUs that may be used; None: all."""
+_Plans = dict[tuple[int, _Gpus], tuple[Option, ...]]
+"""Options by state of the node and by the GPUs that may be used."""
+
+
 class Foresight:
     """Least stranded in the end."""
 
@@ -51,6 +76,7 @@ class Foresight:
         self._reserve = Reserve()
         self._streams: dict[int, Streams] = {}
         self._values: dict[tuple[int, State], float] = {}
+        self._plans: dict[Shape, _Plans] = {}
         self._mark: tuple[int, int] = (-1, -1)
 
     def epoch(self, table: Table) -> Hashable:
@@ -66,37 +92,33 @@ class Foresight:
         del shape
         return tightest(node, gpus)
 
-    def refine(self, table: Table, shape: Shape, rows: Sequence[tuple[int, tuple[int, ...]]]) -> list[Choice]:
+    def refine(
+        self, table: Table, shape: Shape, rows: Sequence[tuple[int, tuple[int, ...] | None]]
+    ) -> Iterator[Choice]:
         """Look closely at some rows.
 
         Args:
             table: the fleet.
             shape: what is asked.
-            rows: rows, best first, each with the GPUs that the shape may use.
+            rows: rows, best first, each with the GPUs that the shape may use; None: all.
 
         Returns:
-            The ways to place it, best first; equal ones in the order of `rows`.
+            The ways to place it, best first. Of equal ones, which are many for a pod that takes no GPU, the node
+            with the fewest GPUs free, then with the least CPU: what is left there cannot be spoilt.
         """
         self._follow(table)
-        plans = [(row, gpus, self._afters(table, shape, row, gpus)) for row, gpus in rows]
-        self._value(table, plans)
         scarce = self._reserve.scarce(table)
+        plans = self._plans.setdefault(shape, {})
+        self._plan(table, shape, rows, plans)
         found = []
-        for row, gpus, afters in plans:
-            node = table.nodes[row]
-            if node is None or not afters:
-                continue
-            kind = int(table.kinds[row])
-            before = _state(table, row)
-            stranded = self._values[kind, before]
-            scored = [
-                (self._values[kind, after] - stranded + _broken(scarce, before, after, shape), first)
-                for first, after in afters
-            ]
-            adds, first = min(scored, key=lambda one: one[0])
-            rest = [at for at in tightest(node, gpus) if at != first]
-            found.append(Choice(row=row, gpus=(first, *rest) if first >= 0 else tuple(rest), score=-adds))
-        return sorted(found, key=lambda one: -one.score)
+        for row, gpus in rows:
+            options = plans[int(table.states[row]), gpus]
+            if options:
+                keys = [(one.adds + sum(one.breaks[at] for at in scarce), one.free, one.after.cpu) for one in options]
+                best = min(range(len(keys)), key=keys.__getitem__)
+                found.append((keys[best], row, gpus, options[best].first))
+        for key, row, gpus, first in sorted(found, key=lambda one: one[0]):
+            yield Choice(row=row, gpus=_order(table, row, gpus, first), score=-key[0])
 
     def _follow(self, table: Table) -> None:
         mark = (id(table), table.mix.epoch.number)
@@ -104,19 +126,39 @@ class Foresight:
             self._mark = mark
             self._streams.clear()
             self._values.clear()
+            self._plans.clear()
 
-    def _value(self, table: Table, plans: Iterable[tuple[int, tuple[int, ...], list[tuple[int, State]]]]) -> None:
-        """Simulate every state that has not been met yet, all of one kind of GPU together."""
-        new: dict[int, dict[State, None]] = {}
-        for row, _, afters in plans:
-            kind = int(table.kinds[row])
-            for state in (_state(table, row), *(after for _, after in afters)):
-                if (kind, state) not in self._values:
-                    new.setdefault(kind, {})[state] = None
-        for kind, states in new.items():
-            listed = list(states)
-            stranded = self._streams_of(table, kind).stranded(listed).tolist()
-            self._values.update(((kind, state), value) for state, value in zip(listed, stranded, strict=True))
+    def _plan(self, table: Table, shape: Shape, rows: Iterable[tuple[int, _Gpus]], plans: _Plans) -> None:
+        """Work out the options of rows in states not met yet, all of one kind of GPU together."""
+        ways: dict[int, list[tuple[tuple[int, _Gpus], State, list[tuple[int, State]]]]] = {}
+        for row, gpus in rows:
+            key = (int(table.states[row]), gpus)
+            node = table.nodes[row]
+            if node is not None and key not in plans:
+                plans[key] = ()
+                ways.setdefault(int(table.kinds[row]), []).append((key, _state(node), _afters(node, shape, gpus)))
+        own = max((ask.gpus for ask in shape.asks), default=0)
+        for kind, found in ways.items():
+            self._value(table, kind, [state for _, before, some in found for state in (before, *(s for _, s in some))])
+            for key, before, afters in found:
+                worth = self._values[kind, before]
+                plans[key] = tuple(
+                    Option(
+                        first=first,
+                        after=after,
+                        adds=self._values[kind, after] - worth,
+                        free=sum(after.milli),
+                        breaks=tuple(_broken(size, before, after, own) for size in self._reserve.sizes),
+                    )
+                    for first, after in afters
+                )
+
+    def _value(self, table: Table, kind: int, states: Iterable[State]) -> None:
+        """Simulate the states that have not been met yet."""
+        new = list(dict.fromkeys(state for state in states if (kind, state) not in self._values))
+        if new:
+            stranded = self._streams_of(table, kind).stranded(new).tolist()
+            self._values.update(((kind, state), value) for state, value in zip(new, stranded, strict=True))
 
     def _streams_of(self, table: Table, kind: int) -> Streams:
         if kind not in self._streams:
@@ -125,36 +167,8 @@ class Foresight:
             self._streams[kind] = Streams(table.mix.epoch, capacity=capacity, model=model, draws=self._draws)
         return self._streams[kind]
 
-    @staticmethod
-    def _afters(table: Table, shape: Shape, row: int, gpus: Sequence[int]) -> list[tuple[int, State]]:
-        """The states that the node may be in afterwards, with the GPU taken first; GPUs in equal states once."""
-        node = table.nodes[row]
-        if node is None:
-            return []
-        cpu = node.free.cpu - shape.usage.cpu
-        memory = (node.free.memory - shape.usage.memory) // _MIB
-        milli = [state.milli for state in node.gpus]
-        if len(shape.asks) == 1 and shape.asks[0].gpus == 1:
-            ask = shape.asks[0]
-            found: dict[int, tuple[int, State]] = {}
-            for at in tightest(node, gpus):
-                state = node.gpus[at]
-                if milli[at] in found or state.free_memory < ask.on(state.capacity) or state.free_cores < ask.cores:
-                    continue
-                after = [*milli[:at], max(0, milli[at] - slice_milli(ask, state.capacity)), *milli[at + 1 :]]
-                found[milli[at]] = (at, State(cpu=cpu, memory=memory, milli=tuple(sorted(after))))
-            return list(found.values())
-        for ask in shape.asks:
-            roomy = [at for at in tightest(node, gpus) if milli[at] >= slice_milli(ask, node.gpus[at].capacity)]
-            for at in roomy[: ask.gpus]:
-                milli[at] -= slice_milli(ask, node.gpus[at].capacity)
-        return [(-1, State(cpu=cpu, memory=memory, milli=tuple(sorted(milli))))]
 
-
-def _state(table: Table, row: int) -> State:
-    node = table.nodes[row]
-    if node is None:
-        return State(cpu=0, memory=0, milli=())
+def _state(node: NodeState) -> State:
     return State(
         cpu=node.free.cpu,
         memory=node.free.memory // _MIB,
@@ -162,12 +176,38 @@ def _state(table: Table, row: int) -> State:
     )
 
 
-def _broken(scarce: Iterable[Size], before: State, after: State, shape: Shape) -> float:
-    """What is lost, in thousandths of a GPU, by breaking scarce places; a pod may use one of its own size."""
-    own = max((ask.gpus for ask in shape.asks), default=0)
-    lost = 0.0
-    for size in scarce:
-        broken = size.places(cpu=before.cpu, memory=before.memory, milli=before.milli)
-        broken -= size.places(cpu=after.cpu, memory=after.memory, milli=after.milli)
-        lost += max(0, broken - (own == size.gpus)) * size.gpus * size.milli
-    return lost
+def _afters(node: NodeState, shape: Shape, gpus: Sequence[int] | None) -> list[tuple[int, State]]:
+    """The states that a node may be in afterwards, each with the free capacity of the GPU taken first."""
+    ordered = tightest(node, range(len(node.gpus)) if gpus is None else gpus)
+    cpu = node.free.cpu - shape.usage.cpu
+    memory = (node.free.memory - shape.usage.memory) // _MIB
+    milli = [state.milli for state in node.gpus]
+    if len(shape.asks) == 1 and shape.asks[0].gpus == 1:
+        found: dict[int, State] = {}
+        for at in ordered:
+            need = slice_milli(shape.asks[0], node.gpus[at].capacity)
+            if milli[at] >= need and milli[at] not in found:
+                after = [*milli[:at], milli[at] - need, *milli[at + 1 :]]
+                found[milli[at]] = State(cpu=cpu, memory=memory, milli=tuple(sorted(after)))
+        return list(found.items())
+    for ask in shape.asks:
+        roomy = [at for at in ordered if milli[at] >= slice_milli(ask, node.gpus[at].capacity)]
+        for at in roomy[: ask.gpus]:
+            milli[at] -= slice_milli(ask, node.gpus[at].capacity)
+    return [(-1, State(cpu=cpu, memory=memory, milli=tuple(sorted(milli))))]
+
+
+def _order(table: Table, row: int, gpus: Sequence[int] | None, first: int) -> tuple[int, ...]:
+    """The GPUs in best fit's order, but those with so much free in front."""
+    node = table.nodes[row]
+    if node is None:
+        return ()
+    ordered = tightest(node, range(len(node.gpus)) if gpus is None else gpus)
+    return tuple(sorted(ordered, key=lambda at: node.gpus[at].milli != first))
+
+
+def _broken(size: Size, before: State, after: State, own: int) -> float:
+    """What the places that a step breaks are worth, in thousandths of a GPU; a pod may use one of its own size."""
+    broken = size.places(cpu=before.cpu, memory=before.memory, milli=before.milli)
+    broken -= size.places(cpu=after.cpu, memory=after.memory, milli=after.milli)
+    return max(0, broken - (own == size.gpus)) * size.gpus * size.milli

@@ -1,6 +1,8 @@
 """How an own policy, which looks at one move at a time, takes part: every row that has changed is asked singly."""
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from typing import Final, cast
 
 import numpy as np
 
@@ -50,16 +52,27 @@ class OneByOne:
         return self.policy.score(Move(node=node, shape=rows.shape, assignment=assignment))
 
 
+_RATES: Final[dict[type, bool]] = {}
+"""Whether a class of policies is to be used as a rater."""
+
+
 def as_rater(policy: "Policy | Rater") -> Rater:
     """A policy as a rater. Of a class that can both ways, what its own class or the nearest parent says counts."""
-    if isinstance(policy, Rater) and _depth(policy, "rate") <= _depth(policy, "score"):
-        return policy
-    if isinstance(policy, Policy):
-        return OneByOne(policy)
-    raise TypeError(f"{policy!r} is no packing policy: it has neither `prefer` and `score` nor `rate` and `order`")
+    kind = type(policy)
+    if kind not in _RATES:
+        _RATES[kind] = isinstance(policy, Rater) and _depth(kind, "rate") <= _depth(kind, "score")
+        if not _RATES[kind] and not isinstance(policy, Policy):
+            raise TypeError(f"{policy!r} is no packing policy: it needs `prefer` and `score`, or `rate` and `order`")
+    return cast("Rater", policy) if _RATES[kind] else _one_by_one(cast("Hashable", policy))
 
 
-def _depth(policy: object, method: str) -> int:
+@lru_cache(maxsize=64)
+def _one_by_one(policy: Hashable) -> OneByOne:
+    """The same rater for the same policy, so that what is remembered for it is found again."""
+    return OneByOne(cast("Policy", policy))
+
+
+def _depth(kind: type, method: str) -> int:
     """How many classes up a method is defined."""
-    lineage = type(policy).__mro__
+    lineage = kind.__mro__
     return next((depth for depth, one in enumerate(lineage) if method in vars(one)), len(lineage))
