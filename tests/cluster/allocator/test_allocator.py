@@ -18,7 +18,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "library.md"
 def settings(kubeconfig: Path) -> AllocatorSettings:
     """Brisk settings."""
     return AllocatorSettings(
-        kube=KubeSettings(kubeconfig=kubeconfig), commit=CommitSettings(lazy=0.05), queue=QueueSettings(settle=0.01)
+        kube=KubeSettings(kubeconfig=kubeconfig),
+        commit=CommitSettings(lazy=0.05, patience=30),
+        queue=QueueSettings(settle=0.01),
     )
 
 
