@@ -73,7 +73,8 @@ void vs_flow_done(struct vs_flow *flow, struct vs_costs *costs, uint64_t now, ui
                               : (uint64_t)((double)cost * (double)elapsed / (double)done->estimate);
         learn(costs, done->kind[i], vs_min(vs_max(sample, 1), VS_COST_MOST));
     }
-    flow->anchor = now;
+    /* The mark may be seen late; what was measured from the one before says when it was reached. */
+    flow->anchor = elapsed ? vs_min(now, vs_plus(flow->anchor, elapsed)) : now;
     flow->estimate -= done->estimate;
     flow->first = (flow->first + 1) % VS_MARKS;
     flow->count--;

@@ -54,8 +54,10 @@ struct vs_turn vs_turn_ask(const struct vs_windows *table, const struct vs_budge
     int64_t room = difference(end, now) - atomic_load_explicit(budget->debt, memory_order_acquire);
     uint64_t queued = vs_minus(finish, now);
     /* Outside of a window, time that was saved up still counts from the last window's end. */
-    if (end && (inside || now >= end) && room > 0 && queued + cost / 2 <= (uint64_t)room)
-        return (struct vs_turn){.go = true};
+    if (end && (inside || now >= end) && room > 0 && queued + cost / 2 <= (uint64_t)room) {
+        uint64_t most = vs_max(VS_AHEAD, cost);
+        return (struct vs_turn){.go = queued <= most, .ahead = queued > most, .at = now + vs_minus(queued, most / 2)};
+    }
     if (inside)
         atomic_store_explicit(budget->wanted, span.end, memory_order_relaxed);
     if (!inside || !vs_windows_at(table, span.end, &next))

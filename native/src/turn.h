@@ -23,9 +23,14 @@ struct vs_budget {
     _Atomic uint64_t *wanted; /* end of the latest window in which a unit was refused for lack of room */
 };
 
+/* ns of work that a container has queued at most, or one unit if that is longer: enough to keep the GPU busy while the
+ * program sleeps, and little enough that a launch late in a window does not wait for work that was queued early. */
+#define VS_AHEAD (UINT64_C(2) * 1000 * 1000)
+
 struct vs_turn {
     bool go;
-    uint64_t at; /* if not `go`: when a window opens next. Asking earlier pays if launched work ends early. */
+    bool ahead;  /* if not `go`: there is room, but enough is queued for now */
+    uint64_t at; /* if not `go`: when to ask again. Asking earlier pays if launched work ends early. */
 };
 
 /* May a unit start now?

@@ -4,7 +4,7 @@
  *   load run STEPS BLOCKS PATTERN AT SECONDS [UNIT_NS]
  *       PATTERN  async: launches ahead; sync: waits after each; graphN: graphs of N kernels
  *       AT       CLOCK_MONOTONIC seconds at which measuring begins (0: now); work begins at once
- *       prints   units SECONDS longest-call-in-ms
+ *       prints   units SECONDS longest-call-in-ms processor-seconds
  *
  * A unit is a kernel or a graph. A kernel computes for STEPS steps, so that it takes longer when it has to share. Uses
  * the driver alone, found as frameworks find it. BLOCKS is per multiprocessor. */
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "../../include/cudaapi.h"
@@ -65,6 +66,14 @@ static double now(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static double processor_time(void)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
 }
 
 static void need(int result, const char *what)
@@ -216,8 +225,9 @@ int main(int count, char **arguments)
     bool waits = strcmp(pattern, "sync") == 0;
     double at = atof(arguments[5]), begin = at > 0 ? at : now() + 0.5;
     work(waits, begin, depth, &ignored);
-    double start = now();
+    double start = now(), processor = processor_time();
     uint64_t units = work(waits, start + atof(arguments[6]), depth, &longest);
-    printf("%llu %.6f %.3f\n", (unsigned long long)units, now() - start, longest * 1e3);
+    printf("%llu %.6f %.3f %.6f\n", (unsigned long long)units, now() - start, longest * 1e3,
+           processor_time() - processor);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -9,19 +10,19 @@ WIDTH = 2048
 LAYERS = 16
 
 
-def matmul():
+def matmul() -> Callable[[], object]:
     """One product of half-precision matrices."""
     left = torch.randn(WIDTH, WIDTH, device="cuda", dtype=torch.half)
     right = torch.randn(WIDTH, WIDTH, device="cuda", dtype=torch.half)
     return lambda: torch.matmul(left, right)
 
 
-def decode():
+def decode() -> Callable[[], None]:
     """A decoder's step at batch 1, captured once: many small kernels in one graph."""
     weights = [torch.randn(WIDTH, WIDTH, device="cuda", dtype=torch.half) / WIDTH for _ in range(LAYERS * 4)]
     x = torch.randn(1, WIDTH, device="cuda", dtype=torch.half)
 
-    def step():
+    def step() -> torch.Tensor:
         y = x
         for weight in weights:
             y = torch.nn.functional.gelu(torch.nn.functional.layer_norm(y @ weight, (WIDTH,)))
@@ -38,7 +39,7 @@ def decode():
     return graph.replay
 
 
-def main():
+def main() -> None:
     """Run for the time given, a wait every few steps as a training loop has it."""
     step, seconds = {"matmul": matmul, "decode": decode}[sys.argv[1]](), float(sys.argv[2])
     begin, start, steps = time.monotonic() + 1.0, 0.0, 0
