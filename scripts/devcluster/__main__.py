@@ -1,4 +1,4 @@
-"""``python -m devcluster up``: a cluster in the foreground."""
+"""``python -m devcluster up``: a cluster in the foreground. ``clean``: remove the mounts that a killed one left."""
 
 import argparse
 import asyncio
@@ -8,13 +8,17 @@ import signal
 import sys
 
 from devcluster.cluster import Cluster
+from devcluster.kubelet.leftovers import clear_mounts
 from devcluster.kubelet.plan import NAMESPACES, PROCESS, USER_NAMESPACES
 from devcluster.nodes import read_nodes
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
-    up = parser.add_subparsers(dest="command", required=True).add_parser("up", help="run a cluster until SIGTERM")
+    commands = parser.add_subparsers(dest="command", required=True)
+    clean = commands.add_parser("clean", help="unmount what a killed cluster left, so that its folder can be removed")
+    clean.add_argument("--dir", required=True, help="folder of the cluster")
+    up = commands.add_parser("up", help="run a cluster until SIGTERM")
     up.add_argument("--dir", required=True, help="folder of the cluster; DIR/kubeconfig is written there")
     up.add_argument("--nodes", type=pathlib.Path, help="nodes.yaml; default: three nodes without GPUs")
     up.add_argument("--port", type=int, default=0, help="port of the API server on loopback; default: a free one")
@@ -56,7 +60,10 @@ def main() -> int:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, stream=sys.stderr)
     try:
-        asyncio.run(_up(arguments))
+        if arguments.command == "clean":
+            clear_mounts(str(pathlib.Path(arguments.dir).resolve()))
+        else:
+            asyncio.run(_up(arguments))
     except (OSError, ValueError) as error:
         print(f"devcluster: {error}", file=sys.stderr)
         return 1

@@ -19,6 +19,7 @@ class Server:
         self.script = list(script)
         self.asked: list[str] = []
         self.done = asyncio.Event()
+        self.assume: Any = None
 
     async def get(self, _path: str, _params: Any) -> dict[str, Any]:
         """The next list."""
@@ -36,13 +37,17 @@ class Server:
             self.done.set()
             await asyncio.get_running_loop().create_future()
         for kind, item in self.script.pop(0):
+            if kind == "ASSUMED":
+                self.assume(item)
+                continue
             yield {"type": kind, "object": item}
 
 
-async def follow(*script: Any, assumed: Any = ()) -> tuple[Informer, list[Any], list[str]]:
+async def follow(*script: Any) -> tuple[Informer, list[Any], list[str]]:
     """Run an informer through a script; return it, what it told, and what it asked for."""
     server = Server(*script)
     informer = Informer(server, PODS)  # type: ignore[arg-type]
+    server.assume = informer.assume
     told: list[Any] = []
 
     def note(before: Any, after: Any) -> None:
@@ -51,8 +56,6 @@ async def follow(*script: Any, assumed: Any = ()) -> tuple[Informer, list[Any], 
         )
 
     informer.on_change(note)
-    for item in assumed:
-        informer.assume(item)
     task = asyncio.ensure_future(informer.run())
     await asyncio.wait_for(server.done.wait(), 20)
     task.cancel()
@@ -93,7 +96,7 @@ async def test_a_refused_list_is_tried_again() -> None:
 
 async def test_an_assumed_object_is_still_told_when_the_watch_shows_it() -> None:
     """Others who share the informer learn of it though it is known already."""
-    informer, told, _ = await follow(("5", []), [("ADDED", pod("a", 6))], assumed=[pod("a", 6)])
+    informer, told, _ = await follow(("5", []), [("ASSUMED", pod("a", 6)), ("ADDED", pod("a", 6))])
     assert told[-1][1] == ("a", "6")
     assert set(informer.items) == {("n", "a")}
 

@@ -98,3 +98,10 @@ def test_files_change_by_one_rename(tmp_path: Path) -> None:
     atomic.write(str(tmp_path), {"a": File(b"2")}, 1)
     assert ((tmp_path / "a").readlink(), (tmp_path / "a").read_bytes()) == (link, b"2")
     assert str(link) == "..data/a"
+
+
+def test_a_file_that_is_gone_is_not_visible(tmp_path: Path) -> None:
+    """Not even as a link to nothing."""
+    atomic.write(str(tmp_path), {"a": File(b"1"), "b": File(b"2")}, 0)
+    atomic.write(str(tmp_path), {"b": File(b"2")}, 1)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("..")] == ["b"]

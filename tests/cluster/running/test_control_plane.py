@@ -79,15 +79,15 @@ async def test_higher_priority_goes_first(lab):
     await lab.phase("holder", "Running")
     classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
     await lab.client.create(classes, {"metadata": {"name": lab.namespace}, "value": 1000, "preemptionPolicy": "Never"})
-    await lab.pod("low", "true", container=whole)
-    await lab.event("low", "FailedScheduling")
+    await lab.pod("a-low", "true", container=whole)
+    await lab.event("a-low", "FailedScheduling")
     await lab.pod("high", container=whole, priorityClassName=lab.namespace, restartPolicy="Always")
     await lab.event("high", "FailedScheduling")
     await lab.delete("holder")
     await lab.phase("high", "Running")
-    assert "nodeName" not in (await lab.client.get(PODS.path(lab.namespace, "low")))["spec"]
+    assert "nodeName" not in (await lab.client.get(PODS.path(lab.namespace, "a-low")))["spec"]
     await lab.delete("high")
-    await lab.phase("low", "Succeeded")
+    await lab.phase("a-low", "Succeeded")
 
 
 async def test_a_deployment_rolls_out_and_takes_everything_with_it(lab):

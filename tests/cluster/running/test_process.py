@@ -121,6 +121,20 @@ async def test_a_killed_cluster_leaves_no_container_and_can_start_again(tmp_path
     await run_pod(tmp_path, url, word)
 
 
+async def test_clean_makes_a_killed_clusters_folder_removable(tmp_path, up):
+    """No mount is left below it."""
+    process, url = await up()
+    await run_pod(tmp_path, url, "word")
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+    cleaner = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "devcluster", "clean", "--dir", tmp_path / "cluster",
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+    )  # fmt: skip
+    assert await cleaner.wait() == 0
+    assert not mounts(tmp_path)
+
+
 async def test_a_wrong_nodes_file_is_explained(tmp_path):
     """The message names the node and the field."""
     (tmp_path / "nodes.yaml").write_text("- {name: a, gpu: none}")

@@ -154,7 +154,7 @@ def ready(status):
 
 
 async def test_a_silent_node_is_given_up_and_the_others_are_not(lab, clock):
-    """After 40 s without a Lease the node is Unknown and tainted; one that only was late comes back."""
+    """After 40 s without a Lease the node is Unknown and tainted."""
     await lab.cluster.stop_node("two")
     for _ in range(12):
         await clock.asleep(5)
@@ -165,6 +165,17 @@ async def test_a_silent_node_is_given_up_and_the_others_are_not(lab, clock):
         await clock.asleep(5)
         clock.wind(5)
     await lab.until(NODES, "one", lambda item: ready("True")(item) and not item["spec"].get("taints"))
+
+
+async def test_a_node_that_was_given_up_reports_back(lab, clock):
+    """With its next Lease the kubelet says again that the node is ready."""
+    await lab.until(NODES, "one", ready("True"))
+    lost = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "x"}
+    path = NODES.path(name="one", subresource="status")
+    await lab.client.patch(path, {"status": {"conditions": [lost]}}, "strategic")
+    await clock.asleep(10)
+    clock.wind(10)
+    await lab.until(NODES, "one", ready("True"))
 
 
 async def test_pods_of_a_deleted_node_are_collected(lab, clock):
