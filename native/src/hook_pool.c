@@ -22,8 +22,10 @@ static CUmemoryPool current_pool(struct vs_process *process, int gpu)
     CUmemoryPool pool = NULL;
     int device = vs_device_of_gpu(process, gpu);
     __typeof__(&cuDeviceGetMemPool) ask = VS_REAL(cuDeviceGetMemPool);
+    int mode = vs_quiet_begin(); /* another thread may be capturing */
     if (ask && device >= 0)
         ask(&pool, device);
+    vs_quiet_end(mode);
     return pool;
 }
 
@@ -51,9 +53,8 @@ static bool has_room(struct vs_process *process, unsigned pool, uint64_t size)
 {
     struct vs_pool *entry = &process->books.pools[pool];
     uint64_t used = 0;
-    __typeof__(&cuMemPoolGetAttribute) ask = VS_REAL(cuMemPoolGetAttribute);
     vs_pool_settle(process, pool, 0);
-    return ask && ask((CUmemoryPool)(uintptr_t)entry->handle, CU_POOL_USED, &used) == CUDA_SUCCESS &&
+    return vs_pool_ask(entry->handle, CU_POOL_USED, &used) &&
            vs_plus(used, size) <= entry->reserved;
 }
 

@@ -25,12 +25,20 @@ static void settle_to(struct vs_process *process, int gpu, uint64_t *held, uint6
     vs_uncharge(process, gpu, vs_minus(before, now));
 }
 
+bool vs_pool_ask(uint64_t pool, int attribute, uint64_t *value)
+{
+    __typeof__(&cuMemPoolGetAttribute) ask = VS_REAL(cuMemPoolGetAttribute);
+    int mode = vs_quiet_begin();
+    bool told = ask && ask((CUmemoryPool)(uintptr_t)pool, attribute, value) == CUDA_SUCCESS;
+    vs_quiet_end(mode);
+    return told;
+}
+
 void vs_pool_settle(struct vs_process *process, unsigned pool, uint64_t reserved)
 {
     struct vs_pool *entry = &process->books.pools[pool];
     uint64_t now = entry->reserved;
-    __typeof__(&cuMemPoolGetAttribute) ask = VS_REAL(cuMemPoolGetAttribute);
-    if (ask && ask((CUmemoryPool)(uintptr_t)entry->handle, CU_POOL_RESERVED, &now) != CUDA_SUCCESS)
+    if (!vs_pool_ask(entry->handle, CU_POOL_RESERVED, &now))
         now = entry->reserved;
     settle_to(process, entry->gpu, &entry->reserved, now, reserved);
 }
@@ -46,8 +54,10 @@ void vs_graph_memory_settle(struct vs_process *process, int gpu, uint64_t reserv
     uint64_t now = process->books.graphs[gpu];
     __typeof__(&cuDeviceGetGraphMemAttribute) ask = VS_REAL(cuDeviceGetGraphMemAttribute);
     int device = vs_device_of_gpu(process, gpu);
+    int mode = vs_quiet_begin();
     if (ask && device >= 0 && ask(device, CU_GRAPH_MEM_RESERVED, &now) != CUDA_SUCCESS)
         now = process->books.graphs[gpu];
+    vs_quiet_end(mode);
     settle_to(process, gpu, &process->books.graphs[gpu], now, reserved);
 }
 
