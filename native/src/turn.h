@@ -25,7 +25,7 @@ struct vs_budget {
 
 /* ns of work that a container has queued at most, or one unit if that is longer: enough to keep the GPU busy while the
  * program sleeps, and little enough that a launch late in a window does not wait for work that was queued early. */
-#define VS_AHEAD (UINT64_C(2) * 1000 * 1000)
+#define VS_AHEAD (UINT64_C(4) * 1000 * 1000)
 
 struct vs_turn {
     bool go;
