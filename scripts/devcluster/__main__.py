@@ -15,6 +15,7 @@ from devcluster.nodes import read_nodes
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
+    parser.set_defaults(verbose=False)
     commands = parser.add_subparsers(dest="command", required=True)
     clean = commands.add_parser("clean", help="unmount what a killed cluster left, so that its folder can be removed")
     clean.add_argument("--dir", required=True, help="folder of the cluster")
