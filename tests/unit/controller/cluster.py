@@ -140,7 +140,7 @@ def ask(name: str = "p", *, mib: int = 100, owner: str = "", dry_run: bool = Fal
     """A pod that asks for one slice."""
     pod = {
         "metadata": {"annotations": {names.MEMORY: f"{mib}Mi"}},
-        "spec": {"containers": [{"name": "c", "image": "x"}], **spec},
+        "spec": {"containers": [{"name": "c", "image": "x"}]} | spec,
     }
     request = parse_pod(pod)
     assert request is not None

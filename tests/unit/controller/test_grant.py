@@ -8,7 +8,7 @@ import pytest
 from allocator.api import names
 from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError, RequestError
 from allocator.controller import AgentSettings, CommitSettings
-from allocator.kube import CONFIGMAPS, errors
+from allocator.kube import CONFIGMAPS, PODS, RUNTIME_CLASSES, errors
 from tests.unit.controller.cluster import SYSTEM, Cluster, ask
 
 
@@ -197,6 +197,42 @@ async def test_an_absent_agent_lease_counts_as_silence_by_default():
     async with cluster.allocator(agents=AgentSettings()) as allocator:
         with pytest.raises(NoCapacityError, match="silent"):
             await allocator.grant(ask())
+
+
+async def test_a_runtime_class_is_read_as_the_pod_will_have_it():
+    """Its node selector reaches the pod after us, so the pod must be placed as if it were there already."""
+    cluster = Cluster("n1", "n2")
+    scheduling = {"nodeSelector": {"kubernetes.io/hostname": "n2"}}
+    cluster.api.put(RUNTIME_CLASSES, {"metadata": {"name": "nvidia"}, "handler": "nvidia", "scheduling": scheduling})
+    async with cluster.allocator(runtime_class="nvidia") as allocator:
+        await cluster.settle()
+        granted = [await allocator.grant(ask(f"p{at}")) for at in range(3)]
+        assert {one.grant.allocation.node for one in granted} == {"n2"}
+
+
+async def test_a_pod_with_a_node_is_granted_there_or_refused():
+    """Nobody will schedule it elsewhere."""
+    cluster = Cluster("n1", "n2")
+    async with cluster.allocator() as allocator:
+        granted = await allocator.grant(ask("a", mib=900, nodeName="n2"))
+        assert granted.grant.allocation.node == "n2"
+        with pytest.raises(NoCapacityError):
+            await allocator.grant(ask("b", mib=900, nodeName="n2"))
+
+
+async def test_pods_in_the_cluster_take_cpu_of_their_nodes():
+    """GPU memory is of no use to a pod that the scheduler cannot place."""
+    cluster = Cluster("n1", "n2")
+    container = {"name": "c", "resources": {"requests": {"cpu": "63"}}}
+    body = {"metadata": {"name": "hog"}, "spec": {"nodeName": "n1", "containers": [container]}, "status": {}}
+    cluster.api.put(PODS, body, namespace="other")
+    hungry = {"containers": [{"name": "c", "image": "x", "resources": {"requests": {"cpu": "2"}}}]}
+    async with cluster.allocator() as allocator:
+        granted = await allocator.grant(ask("a", **hungry))
+        assert granted.grant.allocation.node == "n2"
+        cluster.api.put(PODS, {**body, "status": {"phase": "Succeeded"}}, namespace="other")
+        await cluster.settle()
+        await allocator.grant(ask("b", mib=1000, nodeName="n1", **hungry))
 
 
 async def test_unreadable_inventory_takes_nothing_and_blinds_nobody():
