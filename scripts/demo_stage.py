@@ -1,5 +1,6 @@
 """Sets the stage: a cluster (our own or a given one) with GPU nodes, and vramshare installed in it."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,9 +12,13 @@ import demo_install
 from demo_nodes import REAL, SIMULATED, DemoNode, Hollow, write_cluster, write_descriptions
 from demo_processes import Processes
 from demo_show import Show, environment
+from devcluster.kubelet.plan import PROCESS
+from devcluster.kubelet.runtime import detect_isolation
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _START: Final = 60.0
+_NO_KUBELET: Final = "no kubelet runs on this control plane's simulated nodes"
+_NO_MOUNTS: Final = "this machine lets no process have mounts of its own; run as root, or allow user namespaces"
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Stage:
         kubeconfig: of the cluster.
         nodes: its GPU nodes.
         kubelets: whether containers run on them.
+        unwalled: why containers cannot have the mounts that their wall needs; empty where they can.
         processes: what was started.
     """
 
@@ -34,6 +40,7 @@ class Stage:
     kubeconfig: Path
     nodes: tuple[DemoNode, ...]
     kubelets: bool
+    unwalled: str
     processes: Processes
 
     def host_root(self, node: DemoNode) -> Path:
@@ -55,11 +62,13 @@ def set_up(folder: Path, *, given: Path | None) -> Iterator[Stage]:
     show = Show(environment=environment(kubeconfig))
     with ExitStack() as stack:
         processes = stack.enter_context(Processes(folder=folder / "logs", environment=show.environment))
-        stage = Stage(show, folder, kubeconfig, nodes, kubelets=given is None, processes=processes)
+        isolation = _isolation(folder) if given is None else ""
+        unwalled = _NO_KUBELET if given else _NO_MOUNTS if isolation == PROCESS else ""
+        stage = Stage(show, folder, kubeconfig, nodes, kubelets=not given, unwalled=unwalled, processes=processes)
         if given:
             stack.enter_context(Hollow(show, nodes, folder))
         else:
-            _start_cluster(stage, descriptions)
+            _start_cluster(stage, descriptions, isolation)
         plan = demo_install.Plan(
             show=show,
             folder=folder,
@@ -85,7 +94,14 @@ def real_gpu() -> bool:
         return False
 
 
-def _start_cluster(stage: Stage, descriptions: dict[str, Path]) -> None:
+def _isolation(folder: Path) -> str:
+    """How containers can be kept apart on this machine."""
+    scratch = folder / "isolation"
+    scratch.mkdir(exist_ok=True)
+    return asyncio.run(detect_isolation(str(scratch)))
+
+
+def _start_cluster(stage: Stage, descriptions: dict[str, Path], isolation: str) -> None:
     show = stage.show
     nodes_file = stage.folder / "nodes.yaml"
     write_cluster(nodes_file, stage.nodes, descriptions)
@@ -95,6 +111,7 @@ def _start_cluster(stage: Stage, descriptions: dict[str, Path]) -> None:
     cluster = stage.folder / "cluster"
     stage.kubeconfig.unlink(missing_ok=True)  # of an earlier run
     argv: list[object] = [sys.executable, "-m", "devcluster", "up", "--dir", cluster, "--nodes", nodes_file]
+    argv += ["--isolation", isolation]
     stage.processes.start("cluster", argv, PYTHONPATH=str(ROOT / "scripts"))
     count = len(stage.nodes)
 

@@ -92,7 +92,7 @@ def _share(stage: Stage, title: str, workers: tuple[Worker, ...]) -> None:
         phases = {pod["status"].get("phase") for pod in pods}
         show.claim(f"{both} are running", phases == {"Running"}, ", ".join(map(str, phases)))
     else:
-        show.skip(f"{both} are running", "no kubelet runs on this control plane's simulated nodes")
+        show.skip(f"{both} are running", stage.unwalled)
 
 
 def _moved_over(stage: Stage) -> None:
@@ -132,8 +132,8 @@ def _read(stage: Stage) -> None:
 def _measure(stage: Stage, workers: tuple[Worker, ...]) -> None:
     show = stage.show
     show.title("Memory used, against the limit")
-    if not stage.kubelets:
-        show.skip("each worker sees its slice and uses what it holds", "needs a kubelet")
+    if stage.unwalled:
+        show.skip("each worker sees its slice and uses what it holds", stage.unwalled)
         return
     for one in workers:
         _, used, total = progress(stage, one)
@@ -154,11 +154,11 @@ def _measure(stage: Stage, workers: tuple[Worker, ...]) -> None:
 def _wall(stage: Stage, title: str, *, greedy: Worker, neighbours: tuple[Worker, ...]) -> None:
     show = stage.show
     show.title(title)
+    if stage.unwalled:
+        show.skip("the driver refuses what goes beyond the slice, and the neighbours go on", stage.unwalled)
+        return
     show.run(f"cat {greedy.file}")
     show.run(f"kubectl -n {TEAM} apply -f {greedy.file}")
-    if not stage.kubelets:
-        show.skip("the driver refuses what goes beyond the slice, and the neighbours go on", "needs a kubelet")
-        return
     before = {one: progress(stage, one)[0] for one in neighbours}
     logs = f"kubectl -n {TEAM} logs {greedy.name}"
     show.until(
