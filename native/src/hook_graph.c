@@ -8,6 +8,8 @@
 #include "pools.h"
 
 #define DEEPEST_GRAPH 16
+
+_Atomic int vs_graphs_allocate;
 #define GRAPH_STEP (UINT64_C(32) << 20) /* by which the driver takes memory for graphs */
 #define LAUNCHED 1                      /* in an executable graph's block, which has no context of its own */
 
@@ -60,7 +62,7 @@ static void instantiated(CUgraphExec exec, CUgraph graph)
     int gpu = vs_current_gpu(process, &context);
     if (gpu >= 0)
         atomic_store_explicit(&process->dirty[gpu], 1, memory_order_relaxed); /* it may have loaded code */
-    if (!atomic_load_explicit(&process->graphs_allocate, memory_order_relaxed))
+    if (!atomic_load_explicit(&vs_graphs_allocate, memory_order_relaxed))
         return;
     struct vs_block block = {.kind = VS_GRAPH};
     block.size = VS_INSIDE(graph_bytes(process, graph, 0, &gpu));
@@ -92,9 +94,7 @@ INSTANTIATE(cuGraphInstantiateWithParams_ptsz, (CUgraphExec * exec, CUgraph grap
 /* Adding a node that allocates makes later instantiations look for such nodes. */
 static void may_allocate(void)
 {
-    struct vs_process *process = vs_on();
-    if (process)
-        atomic_store_explicit(&process->graphs_allocate, 1, memory_order_relaxed);
+    atomic_store_explicit(&vs_graphs_allocate, 1, memory_order_relaxed);
 }
 
 VS_EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
@@ -163,14 +163,16 @@ static void launched(struct vs_process *process, CUgraphExec exec)
     vs_unlock(&process->books_lock);
 }
 
+static inline bool no_graph_allocates(void)
+{
+    return VS_LIKELY(!atomic_load_explicit(&vs_graphs_allocate, memory_order_relaxed));
+}
+
 /* Whether this graph allocates, in a process that has limits. */
 static struct vs_process *allocating(CUgraphExec exec, struct vs_block *block)
 {
-    struct vs_process *process = atomic_load_explicit(&vs_process_now, memory_order_acquire);
-    if (VS_LIKELY(!process || !atomic_load_explicit(&process->graphs_allocate, memory_order_relaxed)))
-        return NULL;
-    process = vs_on();
-    if (!process)
+    struct vs_process *process = no_graph_allocates() ? NULL : vs_on();
+    if (VS_LIKELY(!process))
         return NULL;
     vs_lock(&process->books_lock);
     bool found = vs_books_find_object(&process->books, (uint64_t)(uintptr_t)exec, block);
@@ -202,7 +204,7 @@ static CUresult launch(struct vs_process *process, const struct vs_block *block,
 
 /* A graph is one unit of work: it waits for its turn as a kernel does. */
 #define GRAPH_TURN(name, per_thread)                                                                                  \
-    static CUresult ungated_##name(CUgraphExec exec, CUstream stream)                                                 \
+    static __attribute__((noinline)) CUresult ungated_##name(CUgraphExec exec, CUstream stream)                                                 \
     {                                                                                                                 \
         struct vs_block block;                                                                                        \
         struct vs_process *process = allocating(exec, &block);                                                        \
@@ -213,9 +215,8 @@ static CUresult launch(struct vs_process *process, const struct vs_block *block,
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
         struct vs_gate gate;                                                                                          \
-        (void)real;                                                                                                   \
         if (vs_gate_stands_open())                                                                                    \
-            return ungated_##name(exec, stream);                                                                      \
+            return no_graph_allocates() ? real(exec, stream) : ungated_##name(exec, stream);                          \
         vs_gate_enter(&gate, stream, per_thread, vs_gate_kind(exec, 0, 0));                                           \
         CUresult result = ungated_##name(exec, stream);                                                               \
         vs_gate_leave(&gate, result);                                                                                 \

@@ -82,7 +82,7 @@ static bool begin(struct request *request, CUmemoryPool pool, bool *refused)
     request->process = vs_on();
     if (!request->process)
         return false;
-    atomic_store_explicit(&request->process->graphs_allocate, 1, memory_order_relaxed);
+    atomic_store_explicit(&vs_graphs_allocate, 1, memory_order_relaxed);
     /* Asked first: questions about pools and contexts would invalidate the capture. */
     if (capturing(request) || !find_pool(request, pool))
         return false;

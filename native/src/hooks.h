@@ -18,6 +18,9 @@ bool vs_object_leaves(struct vs_process *process, uint64_t handle, struct vs_blo
 void vs_object_left(struct vs_process *process, uint64_t handle, const struct vs_block *block, uint64_t freed,
                     bool gone);
 
+/* Not 0: a graph of this process may hold allocations. By itself, since every graph launch asks. */
+extern _Atomic int vs_graphs_allocate;
+
 /* Forgets which functions were launched: after code was unloaded, another function may have the same address. */
 void vs_launches_forget(void);
 

@@ -51,7 +51,6 @@ struct vs_process {
     uint64_t pidns;                              /* 0: not asked yet */
     struct { _Atomic uint64_t device; _Atomic int gpu; } nvml_devices[VS_REGION_GPUS];
     _Atomic int pools_stale;     /* memory was freed to a pool: it may be smaller after the next wait */
-    _Atomic int graphs_allocate; /* a graph of this process may hold allocations */
     struct vs_gates *_Atomic gates; /* of the limiter of GPU time; NULL: nobody has launched anything yet */
     void *nvml[VS_REGION_GPUS];
     int nvml_state; /* 0: not tried, 1: usable, 2: not there */
