@@ -34,12 +34,14 @@ class Pace:
         beat: seconds between two signs of life; several must fit into the Lease's duration.
         patience: seconds that a reading may take before the GPUs are called hung.
         timetable: seconds between two looks at who shares the GPUs.
+        lending: seconds between two looks at who leaves its time idle, where that matters to anybody.
     """
 
     turn: float = 5.0
     beat: float = 10.0
     patience: float = 10.0
     timetable: float = 0.5
+    lending: float = 0.1
 
 
 class Preparing(Protocol):
@@ -53,10 +55,17 @@ class Preparing(Protocol):
 
 
 class Timetabling(Protocol):
-    """Says who may launch when; called in a thread."""
+    """Says who may launch when; called in threads."""
+
+    @property
+    def lending(self) -> bool:
+        """Whether `lend` has anything to do."""
 
     def update(self) -> None:
         """Look at the node's containers, publish what has changed."""
+
+    def lend(self) -> None:
+        """Look at who is busy, lend what is idle, take back what its owner wants."""
 
 
 class Publishing(Protocol):
@@ -106,6 +115,7 @@ class Agent:
             asyncio.create_task(self._repeat(self.turn, self._pace.turn), name="inventory"),
             asyncio.create_task(self._repeat(self.beat, self._pace.beat), name="lease"),
             asyncio.create_task(self._repeat(self.timetable, self._pace.timetable), name="timetables"),
+            asyncio.create_task(self._repeat(self.lend, self._pace.lending), name="lending"),
         ]
         try:
             await stop.wait()
@@ -138,6 +148,11 @@ class Agent:
         """Let everybody know whose turn it is, on a node whose GPUs can be used."""
         if self._preparation is not None and self._preparation.installed is not None:
             await in_daemon_thread(self._timetabling.update)
+
+    async def lend(self) -> None:
+        """Let busy tenants have what others leave idle; costs nothing where nobody may have it."""
+        if self._timetabling.lending:
+            await in_daemon_thread(self._timetabling.lend)
 
     async def _look(self) -> Inventory | None:
         """What is to be said of the node now; None: nothing, it never had a GPU."""

@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +17,7 @@ import structlog
 from allocator import logs
 from allocator.agent.agent import Agent, Pace
 from allocator.agent.gpus import GpuSource
-from allocator.agent.kubelet import LOGS, Container, containers, kubelet_folder
+from allocator.agent.kubelet import LOGS, Container, activity, containers, kubelet_folder
 from allocator.agent.prepare import NodePreparation
 from allocator.agent.publisher import Publisher
 from allocator.agent.simulated import SimulatedGpus
@@ -134,7 +135,12 @@ async def serve(settings: AgentSettings, stop: asyncio.Event | None = None) -> N
             source=_source(settings),
             preparing=preparation,
             publishing=Publisher(client, node=settings.node, namespace=settings.namespace, clock=clock),
-            timetabling=Timetables(host_dir=settings.host_dir, look=lambda: _containers(settings)),
+            timetabling=Timetables(
+                host_dir=settings.host_dir,
+                look=lambda: _containers(settings),
+                activity=lambda one: _activity(settings, one),
+                now=time.monotonic_ns,
+            ),
             clock=clock,
             pace=settings.pace,
         )
@@ -147,6 +153,12 @@ def _containers(settings: AgentSettings) -> Iterable[Container]:
     """The node's containers with slices; none where no kubelet's folder can be seen."""
     folder = kubelet_folder(settings.host_root)
     return containers(folder, logs=settings.host_root / LOGS) if folder else ()
+
+
+def _activity(settings: AgentSettings, one: Container) -> Mapping[str, int]:
+    """When a container last launched anything."""
+    folder = kubelet_folder(settings.host_root)
+    return activity(folder, one) if folder else {}
 
 
 def _source(settings: AgentSettings) -> GpuSource:

@@ -81,8 +81,14 @@ def in_place(installed: Installed, *, host_dir: Path) -> bool:
         return False
 
 
-def replace(file: Path, content: bytes) -> None:
-    """Make the file hold exactly this, in one step. An equal file stays as it is: containers have it mounted."""
+def replace(file: Path, content: bytes, *, durable: bool = True) -> None:
+    """Make the file hold exactly this, in one step. An equal file stays as it is: containers have it mounted.
+
+    Args:
+        file: where.
+        content: what.
+        durable: wait until it would survive a power cut; not worth it for what is made anew at every start.
+    """
     with contextlib.suppress(FileNotFoundError):
         if file.read_bytes() == content:
             return
@@ -92,7 +98,8 @@ def replace(file: Path, content: bytes) -> None:
             stream.write(content)
             os.fchmod(stream.fileno(), 0o644)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         fresh.rename(file)
     except BaseException:
         fresh.unlink(missing_ok=True)

@@ -9,16 +9,18 @@ folder of their logs, `<namespace>_<pod>_<uid>`, so that no API server is needed
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from allocator.agent import region
 from allocator.agent.region import Region
 from allocator.api import names
 from allocator.api.allocation import Slice, parse_allocation_text, tenant_of
 from allocator.api.errors import FormatError
+
+T = TypeVar("T")
 
 KUBELET_FOLDERS: Final = (
     "var/lib/kubelet",
@@ -78,14 +80,22 @@ def _container(pod: Path, volume: Path, *, shown: str) -> Container:
         with (volume / names.ALLOCATION_FILE).open(encoding="utf-8", errors="replace") as stream:
             text = stream.read(_LARGEST_ALLOCATION)
         slices, tenant = parse_allocation_text(text), tenant_of(text)
-        found = _region(pod / _REGIONS, name)
+        found = _region(pod / _REGIONS, name, region.read_file)
     except (FormatError, OSError) as reason:
         problem = str(reason)
     return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem, tenant=tenant)
 
 
-def _region(volume: Path, container: str) -> Region | None:
-    """A container's region; the folders below the volume are the tenant's, so no link is followed there."""
+def activity(kubelet: Path, container: Container) -> dict[str, int]:
+    """When a container last launched anything, by GPU (`region.GpuUse.active`); nothing where it cannot be read."""
+    with contextlib.suppress(FormatError, OSError):
+        volume = kubelet / "pods" / container.uid / _REGIONS
+        return _region(volume, container.name, region.read_activity) or {}
+    return {}
+
+
+def _region(volume: Path, container: str, read: Callable[..., T]) -> T | None:
+    """A container's region, read; None: there is none. Below the volume all is the tenant's: no link is followed."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     with contextlib.ExitStack() as stack:
         try:
@@ -93,7 +103,7 @@ def _region(volume: Path, container: str) -> Region | None:
             stack.callback(os.close, outer)
             inner = os.open(container, flags | os.O_NOFOLLOW, dir_fd=outer)
             stack.callback(os.close, inner)
-            return region.read_file(names.REGION_FILE, folder=inner)
+            return read(names.REGION_FILE, folder=inner)
         except FileNotFoundError:
             return None
 

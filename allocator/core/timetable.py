@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from allocator.core.spans import Span, common, joined, length_of, take, without
+
 MILLISECOND: Final = 1_000_000
 SHORTEST_CYCLE: Final = 40 * MILLISECOND
 LONGEST_CYCLE: Final = 1000 * MILLISECOND
@@ -20,9 +22,6 @@ UNITS_PER_CYCLE: Final = 20
 LEAST_REST: Final = 2
 """Percent of a cycle that tenants without a share have together, where there are any and all time is promised:
 without it, they would stop for ever. The promised windows shrink by as much."""
-
-Span = tuple[int, int]
-"""Start and end within a cycle, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,12 @@ class Tenant:
     Attributes:
         name: `<allocation id>/<container>`, as its allocation line says behind `tenant=`.
         cores: share in percent of each of its GPUs; by UUID; 0: none.
+        burst: GPUs on which it may use what others leave idle (lending.py). Without a share it always may.
     """
 
     name: str
     cores: Mapping[str, int]
+    burst: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,14 @@ def _groups(tenants: Sequence[Tenant]) -> list[set[str]]:
     """GPUs that share a cycle, because a container uses them together."""
     groups: list[set[str]] = []
     for one in tenants:
-        joined = set(one.cores)
+        together = set(one.cores)
         apart = []
         for group in groups:
-            if group.isdisjoint(joined):
+            if group.isdisjoint(together):
                 apart.append(group)
             else:
-                joined |= group
-        groups = [*apart, joined] if joined else apart
+                together |= group
+        groups = [*apart, together] if together else apart
     return groups
 
 
@@ -115,15 +116,15 @@ def _group_tables(tenants: Sequence[Tenant], uuids: Sequence[str], cycle: int) -
     # Those with the most GPUs first: they are the hardest to fit in phase.
     for one in sorted(tenants, key=lambda one: (-len(one.cores), one.name)):
         capped = {uuid: cores for uuid, cores in one.cores.items() if cores}
-        common = _common([free[uuid] for uuid in capped])
+        shared = common([free[uuid] for uuid in capped])
         for uuid, cores in capped.items():
             length = cycle * cores * scale[uuid] // 10_000
-            taken = _take(common, length)
-            missing = length - sum(end - start for start, end in taken)
+            taken = take(shared, length)
+            missing = length - length_of(taken)
             if missing:
-                taken = _joined([*taken, *_take(_without(free[uuid], taken), missing)])
+                taken = joined([*taken, *take(without(free[uuid], taken), missing)])
             windows[uuid][one.name] = tuple(taken)
-            free[uuid] = _without(free[uuid], taken)
+            free[uuid] = without(free[uuid], taken)
     return {uuid: Timetable(cycle=cycle, windows=windows[uuid], rest=tuple(free[uuid])) for uuid in uuids}
 
 
@@ -133,49 +134,3 @@ def _scale(tenants: Sequence[Tenant], uuid: str) -> int:
     promised = sum(shares)
     most = 100 - LEAST_REST if 0 in shares else 100
     return 100 if promised <= most else most * 100 // promised
-
-
-def _common(lists: Sequence[Sequence[Span]]) -> list[Span]:
-    """What is free on all of several GPUs."""
-    found = list(lists[0]) if lists else []
-    for other in lists[1:]:
-        found = [(max(a, c), min(b, d)) for a, b in found for c, d in other if max(a, c) < min(b, d)]
-    return found
-
-
-def _take(free: Sequence[Span], length: int) -> list[Span]:
-    """So much of the free time: in one piece if a piece is long enough, else from the front."""
-    whole = next(((start, start + length) for start, end in free if end - start >= length), None)
-    if whole is not None:
-        return [whole] if length else []
-    taken: list[Span] = []
-    for start, end in free:
-        part = min(end - start, length)
-        if part:
-            taken.append((start, start + part))
-            length -= part
-    return taken
-
-
-def _without(free: Sequence[Span], taken: Sequence[Span]) -> list[Span]:
-    """Free time less what was taken."""
-    left = list(free)
-    for start, end in taken:
-        left = [
-            piece
-            for low, high in left
-            for piece in ((low, min(high, start)), (max(low, end), high))
-            if piece[0] < piece[1]
-        ]
-    return left
-
-
-def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Spans in order, neighbours made one."""
-    found: list[Span] = []
-    for start, end in sorted(spans):
-        if found and found[-1][1] == start:
-            found[-1] = (found[-1][0], end)
-        else:
-            found.append((start, end))
-    return found

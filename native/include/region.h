@@ -50,7 +50,8 @@ struct vs_region_gpu {
     _Atomic uint64_t time_window;   /*  88: end of the latest window entered, CLOCK_MONOTONIC */
     _Atomic uint64_t time_unit;     /*  96: longest unit of work seen lately */
     _Atomic uint64_t time_wanted;   /* 104: end of the latest window that was too short for what was to be done */
-    uint64_t reserved[10];          /* 112..191 */
+    _Atomic uint64_t time_active;   /* 112: latest launch or wait for one, CLOCK_MONOTONIC, to a few ms */
+    uint64_t reserved[9];           /* 120..191 */
 };
 
 /* What one process uses of one GPU, in a table of `gpu_count` entries at `slot_gpu_offset` within a slot. */

@@ -51,10 +51,16 @@ class Prepared:
 
 @dataclass
 class Tables:
-    """Counts updates; fails as often as told."""
+    """Counts updates and looks at who is idle; fails as often as told."""
 
     failures: list[Exception] = field(default_factory=list)
     updates: int = 0
+    lending: bool = False
+    looks: int = 0
+
+    def lend(self) -> None:
+        """One more look."""
+        self.looks += 1
 
     def update(self) -> None:
         """The next outcome."""

@@ -150,6 +150,25 @@ async def test_timetables_wait_until_the_node_is_prepared() -> None:
     assert tables.updates == 1
 
 
+async def test_nobody_is_watched_where_nobody_may_borrow() -> None:
+    """Looking ten times a second is for nodes on which it matters."""
+    tables = Tables()
+    agent = Agent(
+        node="n1",
+        source=Script(READING),
+        preparing=Prepared(),
+        publishing=Board(),
+        timetabling=tables,
+        clock=FakeClock(),
+        pace=Pace(),
+    )
+    await agent.lend()
+    assert tables.looks == 0
+    tables.lending = True
+    await agent.lend()
+    assert tables.looks == 1
+
+
 @pytest.mark.parametrize("problem", [UnreachableError("no route"), RuntimeError("a bug")])
 async def test_an_api_server_that_is_away_does_not_end_the_loop(problem: Exception) -> None:
     """Ten failures later the inventory is out."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.agent.kubelet import Container, containers, kubelet_folder
+from allocator.agent.kubelet import Container, activity, containers, kubelet_folder
 from allocator.agent.top import command, rows, table
 from allocator.api.allocation import Slice
 from allocator.api.errors import VramshareError
@@ -48,6 +48,19 @@ def test_finds_what_is_allowed_and_what_is_used(root: Path) -> None:
     assert one.slices == (Slice(uuid=GPU, memory=Memory(1000), cores=25),)
     assert one.region is not None
     assert one.region.gpus[0].total == 330
+
+
+def test_tells_quickly_when_a_container_was_last_active(root: Path) -> None:
+    """By GPU; a container without a readable region counts as never active."""
+    folder = kubelet_folder(root)
+    assert folder is not None
+    (one,) = look(root)
+    assert activity(folder, one)[GPU] == 10**9
+    file = folder / "pods" / UID / "volumes/kubernetes.io~empty-dir/vramshare-region/main/region"
+    file.write_bytes(b"nonsense")
+    assert activity(folder, one) == {}
+    file.unlink()
+    assert activity(folder, one) == {}
 
 
 def test_a_container_that_has_not_touched_its_gpu_has_no_region(root: Path) -> None:

@@ -45,6 +45,8 @@ def made(**changed: int) -> bytearray:
     for index, one in enumerate(UUIDS):
         # limit, context_cost, refused, refused_bytes, peak, cores
         struct.pack_into("<16s6Q", raw, 256 + index * GPU_STRIDE, one.bytes, 1000 + index, 7, 3 + index, 5, 900, 25)
+        # time: used, waited, debt, window, unit, wanted, active
+        struct.pack_into("<QQqQQQQ", raw, 256 + index * GPU_STRIDE + 64, 500, 600, -7, 0, 80, 0, 10**9 + index)
     for slot, (owner, ready) in {0: (9, 9), 1: (8, 8), 2: (0, 0), 3: (7, 0), 4: (6, 6), 5: (5, 5)}.items():
         base = SLOTS_AT + slot * SLOT_STRIDE
         struct.pack_into("<QQQQII", raw, base, owner, ready, 1, 1, 100 + slot, 0)
@@ -57,6 +59,25 @@ def made(**changed: int) -> bytearray:
 def read(raw: bytes | bytearray, *, size: int | None = None) -> region.Region:
     """Parse bytes as if they were a file."""
     return parse(lambda count, offset: bytes(raw[offset : offset + count]), size=len(raw) if size is None else size)
+
+
+def test_gpu_time_is_read() -> None:
+    """Used, waited, owed or saved up, the longest unit and the latest launch."""
+    one = read(made()).gpus[0]
+    assert (one.time_used, one.time_waited, one.time_debt, one.longest_unit, one.active) == (500, 600, -7, 80, 10**9)
+
+
+def test_activity_alone_is_read_without_the_slots() -> None:
+    """The quick look sees what the thorough one sees."""
+    raw = made()
+    wanted: list[tuple[int, int]] = []
+
+    def read_at(count: int, offset: int) -> bytes:
+        wanted.append((count, offset))
+        return bytes(raw[offset : offset + count])
+
+    assert region.parse_activity(read_at, size=len(raw)) == {one.uuid: one.active for one in read(raw).gpus}
+    assert all(offset + count <= SLOTS_AT for count, offset in wanted)
 
 
 def test_sums_the_slots_that_count() -> None:
