@@ -12,6 +12,9 @@
 #define FORCED_AFTER 2 /* cycles after which a launch passes if others of this container are still at work: they may
                           be waiting for it on the GPU */
 
+#define LONGEST_SLEEP UINT64_C(100000000) /* ns after which one who waits looks again: tables and limits change */
+#define ACTIVE_EVERY UINT64_C(5000000)    /* ns between two notes that this container has something to do */
+
 /* Sets this thread's capture mode; the one before. In relaxed mode marks may be made and queried while another stream
  * is being captured. */
 static int capture_mode(int mode)
@@ -63,6 +66,14 @@ static void publish(struct vs_process *process, int slot, const struct vs_lane *
     atomic_store_explicit(&entry->time_unit, unit, memory_order_relaxed);
 }
 
+/* Tells the agent that this container has work for the GPU: its idle time may be lent. */
+static void note_active(struct vs_region_gpu *entry, uint64_t now)
+{
+    uint64_t noted = atomic_load_explicit(&entry->time_active, memory_order_relaxed);
+    if (now - noted >= ACTIVE_EVERY)
+        atomic_store_explicit(&entry->time_active, now, memory_order_relaxed);
+}
+
 /* One look: may it go, else until when to sleep. */
 static uint64_t look(struct vs_gate *gate, const struct vs_windows *table, int slot, uint64_t now, bool *busy)
 {
@@ -74,6 +85,8 @@ static uint64_t look(struct vs_gate *gate, const struct vs_windows *table, int s
     publish(gate->process, slot, lane, now, vs_lane_poll(lane, now));
     gate->cost = vs_cost(&lane->costs, gate->kind);
     uint64_t finish = container_finish(gate->process, lane->gpu, now, busy);
+    *busy |= lane->flow.estimate != 0; /* overdue work too: it may be waiting for this launch */
+    note_active(entry, now);
     struct vs_turn turn = {.at = now + LONGEST_NAP};
     if (gate->cost || lane->reached >= lane->unknown)
         turn = vs_turn_ask(table, &budget, now, finish, gate->cost ? gate->cost : FIRST_GUESS);
@@ -103,7 +116,7 @@ static void wait_for_turn(struct vs_gate *gate, struct vs_windows *table, int sl
     while ((at = look(gate, table, slot, now, &busy)) != 0) {
         if (busy && now - start > FORCED_AFTER * table->cycle)
             break;
-        wait_until(at);
+        wait_until(vs_min(at, now + LONGEST_SLEEP));
         now = vs_now(false);
         vs_turns_refresh(gate->process);
         if (!vs_turns_of(gate->process, gate->lane->gpu, table))
