@@ -74,6 +74,17 @@ static uint64_t drop_range(struct vs_books *books, uint64_t address, uint64_t si
     return bytes;
 }
 
+#define MANAGED_SLAB (UINT64_C(32) << 20)
+
+/* Managed memory is taken in slabs, for all managed blocks of a process together. */
+static uint64_t slabs(uint64_t bytes) { return (bytes + MANAGED_SLAB - 1) / MANAGED_SLAB * MANAGED_SLAB; }
+
+uint64_t vs_books_managed(const struct vs_books *books, unsigned gpu, uint64_t size)
+{
+    uint64_t now = books->managed[gpu], pages = vs_page_up(size);
+    return pages > UINT64_MAX / 2 ? pages : slabs(now + pages) - slabs(now);
+}
+
 static bool takes_by_address(unsigned kind) { return kind == VS_LINEAR || kind == VS_MANAGED || kind == VS_IMPORTED; }
 
 uint64_t vs_books_add(struct vs_books *books, const struct vs_memory *memory, uint64_t address,
@@ -86,9 +97,11 @@ uint64_t vs_books_add(struct vs_books *books, const struct vs_memory *memory, ui
     if (!takes_by_address(block->kind))
         return 0;
     uint64_t bytes = *recorded ? hold_range(books, memory, address, block->size) : vs_page_up(block->size);
-    if (block->kind == VS_MANAGED)
-        books->managed[block->gpu] += bytes;
-    return bytes;
+    if (block->kind != VS_MANAGED)
+        return bytes;
+    uint64_t before = slabs(books->managed[block->gpu]);
+    books->managed[block->gpu] += bytes;
+    return slabs(books->managed[block->gpu]) - before;
 }
 
 bool vs_books_take(struct vs_books *books, uint64_t address, struct vs_block *block, uint64_t *freed)
@@ -98,8 +111,11 @@ bool vs_books_take(struct vs_books *books, uint64_t address, struct vs_block *bl
         return false;
     *block = unpack(&entry);
     *freed = takes_by_address(block->kind) ? drop_range(books, address, block->size) : 0;
-    if (block->kind == VS_MANAGED)
+    if (block->kind == VS_MANAGED) {
+        uint64_t before = slabs(books->managed[block->gpu]);
         books->managed[block->gpu] = vs_minus(books->managed[block->gpu], *freed);
+        *freed = before - slabs(books->managed[block->gpu]);
+    }
     if (block->kind == VS_BORROWED)
         books->borrowed[block->gpu] = vs_minus(books->borrowed[block->gpu], block->size);
     return true;

@@ -62,6 +62,9 @@ uint64_t vs_books_add(struct vs_books *books, const struct vs_memory *memory, ui
 /* Forgets the block at an address. False: there is none. `freed`: the bytes that are no longer taken. */
 bool vs_books_take(struct vs_books *books, uint64_t address, struct vs_block *block, uint64_t *freed);
 
+/* What a managed block of this size would newly take. */
+uint64_t vs_books_managed(const struct vs_books *books, unsigned gpu, uint64_t size);
+
 /* The same for things named by a driver handle. */
 uint64_t vs_books_add_object(struct vs_books *books, const struct vs_memory *memory, uint64_t handle,
                              const struct vs_block *block, bool *recorded);

@@ -18,8 +18,17 @@ struct request {
     struct vs_process *process;
     CUcontext context;
     int gpu;
+    bool managed;
     uint64_t reserved;
 };
+
+static uint64_t managed_needs(struct vs_process *process, int gpu, uint64_t size)
+{
+    vs_lock(&process->books_lock);
+    uint64_t needs = vs_books_managed(&process->books, (unsigned)gpu, size);
+    vs_unlock(&process->books_lock);
+    return needs;
+}
 
 /* True: ask the driver and call settle. `refused`: return out of memory. Neither: pass through. */
 static bool ask(struct request *request, uint64_t size, bool *refused)
@@ -31,7 +40,8 @@ static bool ask(struct request *request, uint64_t size, bool *refused)
     request->gpu = vs_current_gpu(request->process, &request->context);
     if (VS_UNLIKELY(request->gpu == VS_NO_CONTEXT))
         return false;
-    request->reserved = vs_page_up(size);
+    bool slabs = VS_UNLIKELY(request->managed) && request->gpu >= 0;
+    request->reserved = slabs ? managed_needs(request->process, request->gpu, size) : vs_page_up(size);
     *refused = !vs_reserve(request->process, request->gpu, request->reserved);
     return !*refused;
 }
@@ -50,7 +60,7 @@ static void settle(const struct request *request, CUresult result, uint64_t addr
 VS_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t size)
 {
     VS_REAL_CUDA(cuMemAlloc_v2);
-    struct request request;
+    struct request request = {0};
     bool refused;
     if (!ask(&request, size, &refused))
         return refused ? CUDA_ERROR_OUT_OF_MEMORY : real(ptr, size);
@@ -62,7 +72,7 @@ VS_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t size)
 VS_EXPORT CUresult cuMemAlloc(CUdeviceptr_v1 *ptr, unsigned int size)
 {
     VS_REAL_CUDA(cuMemAlloc);
-    struct request request;
+    struct request request = {0};
     bool refused;
     if (!ask(&request, size, &refused))
         return refused ? CUDA_ERROR_OUT_OF_MEMORY : real(ptr, size);
@@ -74,7 +84,7 @@ VS_EXPORT CUresult cuMemAlloc(CUdeviceptr_v1 *ptr, unsigned int size)
 VS_EXPORT CUresult cuMemAllocManaged(CUdeviceptr *ptr, size_t size, unsigned int flags)
 {
     VS_REAL_CUDA(cuMemAllocManaged);
-    struct request request;
+    struct request request = {.managed = true};
     bool refused;
     if (!ask(&request, size, &refused))
         return refused ? CUDA_ERROR_OUT_OF_MEMORY : real(ptr, size, flags);
@@ -94,7 +104,7 @@ VS_EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *ptr, size_t *pitch, size_t wi
                                       unsigned int element)
 {
     VS_REAL_CUDA(cuMemAllocPitch_v2);
-    struct request request;
+    struct request request = {0};
     bool refused;
     if (!ask(&request, pitched(width, height), &refused))
         return refused ? CUDA_ERROR_OUT_OF_MEMORY : real(ptr, pitch, width, height, element);
@@ -108,7 +118,7 @@ VS_EXPORT CUresult cuMemAllocPitch(CUdeviceptr_v1 *ptr, unsigned int *pitch, uns
                                    unsigned int element)
 {
     VS_REAL_CUDA(cuMemAllocPitch);
-    struct request request;
+    struct request request = {0};
     bool refused;
     if (!ask(&request, pitched(width, height), &refused))
         return refused ? CUDA_ERROR_OUT_OF_MEMORY : real(ptr, pitch, width, height, element);

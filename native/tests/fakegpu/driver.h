@@ -139,6 +139,8 @@ struct fake_range *range_add(struct fake_range range);
 /* The allocation that starts at, or that contains, a pointer; NULL if none. */
 struct fake_range *range_at(CUdeviceptr start);
 struct fake_range *range_around(CUdeviceptr inside);
+/* Returns a RANGE_MANAGED's memory. */
+void managed_give(const struct fake_range *range);
 /* May cuMemFree and cuMemFreeAsync free it? */
 bool range_freeable(const struct fake_range *range);
 /* Forgets the allocation, unmaps it and returns its memory. */

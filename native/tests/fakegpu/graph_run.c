@@ -1,6 +1,6 @@
 /* Instantiating and launching graphs, and the memory that they keep.
  *
- * Memory of allocation nodes is taken at upload or launch, in chunks, from a store
+ * Memory of allocation nodes is taken at upload or launch, in steps, from a store
  * that the device keeps for graphs until it is trimmed. What a graph frees itself is
  * there again for the next one. */
 #define _GNU_SOURCE
@@ -9,6 +9,9 @@
 #include "pool.h"
 
 #include <stdlib.h>
+
+/* Each allocation of a graph takes memory in steps of this size. */
+static const uint64_t STEP = 32 * MIB;
 
 /* A device's memory kept for graphs. */
 static struct store { uint64_t reserved, used, reserved_high, used_high; } stores[FAKE_MAX_GPUS];
@@ -19,13 +22,13 @@ static uint64_t needed_bytes(const struct fake_graph *graph, int *device)
     uint64_t now = 0, most = 0;
     for (const struct fake_node *node = graph->first; node; node = node->next) {
         if (node->kind == NODE_ALLOC) {
-            now += rounded(node->size, CHUNK);
+            now += rounded(node->size, STEP);
             *device = node->device;
         }
         most = now > most ? now : most;
         for (const struct fake_node *n = graph->first; node->kind == NODE_FREE && n; n = n->next)
             if (n->kind == NODE_ALLOC && n->pointer == node->pointer)
-                now -= rounded(n->size, CHUNK);
+                now -= rounded(n->size, STEP);
     }
     return most;
 }
@@ -109,7 +112,7 @@ static void run_memory(struct fake_graph *instance, struct fake_context *context
             range_end(range);
         if (node->kind != NODE_ALLOC || range)
             continue;
-        stores[node->device].used += rounded(node->size, CHUNK);
+        stores[node->device].used += rounded(node->size, STEP);
         range_add((struct fake_range){.start = node->pointer, .size = node->size,
                                       .kind = RANGE_GRAPH, .context = context,
                                       .device = node->device});
@@ -118,7 +121,7 @@ static void run_memory(struct fake_graph *instance, struct fake_context *context
 
 void graph_give(const struct fake_range *range)
 {
-    stores[range->device].used -= rounded(range->size, CHUNK);
+    stores[range->device].used -= rounded(range->size, STEP);
 }
 
 /* Is something that the instance allocated still not freed? */

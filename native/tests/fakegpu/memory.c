@@ -87,6 +87,18 @@ API CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdevicept
     return driver_leave(CUDA_SUCCESS);
 }
 
+/* Managed memory, per device: bytes asked for, and slabs of 32 MiB taken for them. */
+static struct { uint64_t asked, taken; } managed[FAKE_MAX_GPUS];
+static const uint64_t SLAB = 32 * MIB;
+
+void managed_give(const struct fake_range *range)
+{
+    managed[range->device].asked -= rounded(range->size, CHUNK);
+    uint64_t needed = rounded(managed[range->device].asked, SLAB);
+    device_give(range->device, managed[range->device].taken - needed);
+    managed[range->device].taken = needed;
+}
+
 /* Managed memory is taken from the device at once, as the first touch would. */
 API CUresult cuMemAllocManaged(CUdeviceptr *out, size_t size, unsigned flags)
 {
@@ -96,13 +108,17 @@ API CUresult cuMemAllocManaged(CUdeviceptr *out, size_t size, unsigned flags)
     CUresult result = driver_enter_context(&context);
     if (result != CUDA_SUCCESS)
         return result;
-    uint64_t charged = rounded(size, CHUNK);
-    if (!device_take(context->device, charged))
+    int device = context->device;
+    uint64_t asked = managed[device].asked + rounded(size, CHUNK), needed = rounded(asked, SLAB);
+    CUdeviceptr start = pages_map(size);
+    if (!start || !device_take(device, needed - managed[device].taken)) {
+        pages_unmap(start, size);
         return driver_leave(CUDA_ERROR_OUT_OF_MEMORY);
-    CUdeviceptr start = pages_map(charged);
-    range_add((struct fake_range){.start = start, .size = size, .charged = charged,
-                                  .kind = RANGE_MANAGED, .context = context,
-                                  .device = context->device});
+    }
+    managed[device].asked = asked;
+    managed[device].taken = needed;
+    range_add((struct fake_range){.start = start, .size = size, .kind = RANGE_MANAGED,
+                                  .context = context, .device = device});
     *out = start;
-    return driver_leave(start ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
+    return driver_leave(CUDA_SUCCESS);
 }

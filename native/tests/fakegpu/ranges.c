@@ -78,8 +78,11 @@ void range_end(struct fake_range *range)
     case RANGE_SMALL:
         heap_give(range);
         break;
-    case RANGE_WHOLE:
     case RANGE_MANAGED:
+        pages_unmap(range->start, range->size);
+        managed_give(range);
+        break;
+    case RANGE_WHOLE:
     case RANGE_IMPORTED:
     case RANGE_GLOBAL:
     case RANGE_HOST:

@@ -117,7 +117,7 @@ const struct path paths_linear[] = {
     {.name = "alloc-pitch", .step = alloc_pitch, .undo = free_linear},
     {.name = "alloc-pitch-narrow", .step = alloc_narrow, .undo = free_linear},
     {.name = "managed", .step = managed, .undo = free_linear, .loose = true},
-    {.name = "managed-touched", .step = managed_touched, .undo = free_linear},
+    {.name = "managed-touched", .step = managed_touched, .undo = free_linear, .loose = true},
     {.name = "create", .step = create, .undo = release},
     {.name = "create-map-release", .step = create_map_release, .undo = unmap},
     {0},
