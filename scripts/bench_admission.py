@@ -33,6 +33,7 @@ from allocator.kube import (
     NAMESPACES,
     NODES,
     PODS,
+    BusyError,
     Client,
     KubeError,
     KubeSettings,
@@ -74,11 +75,13 @@ class Round:
         seconds: of each create.
         cpu: milliseconds of processor time per pod, by process. Unlike rates they hardly depend on what else the
             machine does.
+        refused: creates that were told to try again, and did, as a controller does.
     """
 
     rate: float
     seconds: Sequence[float]
     cpu: Mapping[str, float]
+    refused: int = 0
 
     def quantile(self, share: float) -> float:
         """Milliseconds within which this share of the creates was answered."""
@@ -162,18 +165,28 @@ async def create_all(client: Client, namespace: str, plan: Plan, servers: "Serve
     """Create the pods of one round, `concurrency` at a time."""
     numbers = iter(range(plan.pods))
     seconds: list[float] = []
+    refused: list[str] = []
 
     async def worker() -> None:
         for number in numbers:
             started = time.perf_counter()
-            await client.create(PODS, pod(f"p{number}"), namespace=namespace)
+            while not await created(number):
+                pass
             seconds.append(time.perf_counter() - started)
+
+    async def created(number: int) -> bool:
+        try:
+            await client.create(PODS, pod(f"p{number}"), namespace=namespace)
+        except BusyError as reason:
+            refused.append(str(reason))
+            return False
+        return True
 
     before, started = servers.cpu(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(plan.concurrency)))
     rate = plan.pods / (time.perf_counter() - started)
     cpu = {name: 1000 * (used - before[name]) / plan.pods for name, used in servers.cpu().items()}
-    return Round(rate=rate, seconds=seconds, cpu=cpu)
+    return Round(rate=rate, seconds=seconds, cpu=cpu, refused=len(refused))
 
 
 async def check_granted(client: Client, plan: Plan) -> None:
@@ -298,6 +311,7 @@ async def measure(client: Client, servers: Servers, plan: Plan) -> dict[str, lis
             await clear(client, name, plan)
             label = f"round {number + 1:2}" if number >= 0 else "warm-up "
             more = f"  {writes:.2f} ledger writes per grant" if name == OURS else ""
+            more += f"  {result.refused} refused once" if result.refused else ""
             print(
                 f"{label}  {name:9}  {result.rate:6.1f} pods/s  p50 {result.quantile(0.5):5.1f} ms"
                 f"  p99 {result.quantile(0.99):5.1f} ms{more}",
