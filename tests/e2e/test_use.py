@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from demo_stage import Stage, set_up
 
+from allocator.agent.top import HEADER
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "use.md").read_text()
 _FILE = re.compile(r"`(\w+\.yaml)`:\n\n```yaml\n(.*?)```", re.DOTALL)
@@ -48,3 +50,9 @@ def test_every_command_of_the_page_works(stage: Stage, tmp_path: Path) -> None:
     assert "SchedulingGated" in shown
     assert "100Gi" in shown
     assert "2048? write 2048Mi" in shown
+
+
+def test_the_table_of_the_page_is_the_programs() -> None:
+    """Its columns, in order."""
+    (table,) = re.findall(r"```\n(POD .*?)```", PAGE, re.DOTALL)
+    assert tuple(table.splitlines()[0].split()) == HEADER
