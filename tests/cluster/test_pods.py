@@ -114,6 +114,8 @@ async def test_gated_affinity_only_tightens(api: Api, pods: str) -> None:
     field = {"key": "metadata.name", "operator": "In", "values": ["n"]}
     tighter = [{"op": "add", "path": f"{terms}/0/matchFields", "value": [field]}]
     assert (await api.patch(f"{pods}/p", tighter, JSON_PATCH)).status == 200
+    other = [{"op": "replace", "path": f"{terms}/0/matchExpressions/0/values", "value": ["b"]}]
+    assert (await api.patch(f"{pods}/p", other, JSON_PATCH)).status == 422
     assert (
         await api.patch(f"{pods}/p", [{"op": "add", "path": f"{terms}/-", "value": term}], JSON_PATCH)
     ).status == 422

@@ -35,7 +35,7 @@ class Watch:
         self._wake = asyncio.Event()
         self._bookmarks = call.flag("allowWatchBookmarks")
         self._expired = False
-        self._initial, self._revision = self._start()
+        self._initial = self._start()
         self._collection = machine.collection(call.resource)
         self._collection.listeners.add(self._notice)
 
@@ -47,8 +47,8 @@ class Watch:
         self._pending.append(event)
         self._wake.set()
 
-    def _start(self) -> tuple[list[bytes], int]:
-        """What to send first, and the revision up to which it brings the client.
+    def _start(self) -> list[bytes]:
+        """What to send first; what happens from now on comes by notice.
 
         A revision out of the window is told by an ERROR event, as a real server does, and ends the stream.
 
@@ -70,13 +70,13 @@ class Watch:
             lines = [self._line("ADDED", entry) for entry in entries if self._filter(entry.obj)]
             if call.flag("sendInitialEvents") and self._bookmarks:
                 lines.append(self._bookmark(current, ended=True))
-            return lines, current
+            return lines
         try:
             past = collection.since(asked if given not in {"", "0"} else current)
         except status.ApiError as error:
             self._expired = True
-            return [orjson.dumps({"type": "ERROR", "object": error.as_json()}) + b"\n"], current
-        return [line for event in past if (line := self._translate(event))], current
+            return [orjson.dumps({"type": "ERROR", "object": error.as_json()}) + b"\n"]
+        return [line for event in past if (line := self._translate(event))]
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The stream, several events at a time, until the client's timeout."""
@@ -108,7 +108,7 @@ class Watch:
         found = []
         while self._pending:
             event = self._pending.popleft()
-            if event.revision > self._revision and (line := self._translate(event)):
+            if line := self._translate(event):
                 found.append(line)
         return b"".join(found)
 
