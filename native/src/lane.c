@@ -148,7 +148,8 @@ uint64_t vs_lane_poll(struct vs_lane *lane, uint64_t now)
     while (lane->flow.count && reached(&lane->mark[lane->flow.first])) {
         uint64_t time = elapsed(lane, now);
         const struct vs_segment *done = &lane->flow.segment[lane->flow.first];
-        if (time)
+        /* The first unit of a kind took its code's loading as well. */
+        if (time && vs_cost(&lane->costs, done->kind[0]))
             note_unit(lane, now, time / done->units);
         used += time ? time : done->estimate;
         vs_flow_done(&lane->flow, &lane->costs, now, time);
