@@ -257,6 +257,35 @@ static void *race(void *argument)
     return NULL;
 }
 
+/* Asks for more than half, so that only one of all may ever hold it; lets go at once. */
+static void *race_for_all(void *argument)
+{
+    unsigned slot = (unsigned)(uintptr_t)argument;
+    for (int step = 0; step < 100000; step++) {
+        if (vs_ask(&view, slot, 0, LIMIT / 2 + 1, LIMIT) != VS_GRANTED)
+            continue;
+        CHECK_IS(atomic_fetch_add(&held_by_all, 1), 0);
+        atomic_fetch_sub(&held_by_all, 1);
+        vs_settle(&view, slot, 0, LIMIT / 2 + 1, 0);
+    }
+    return NULL;
+}
+
+/* Two who each ask for more than half never both get it. */
+static void never_two_get_the_larger_half(void)
+{
+    pthread_t threads[THREADS];
+    start();
+    for (unsigned i = 0; i < THREADS; i++)
+        join(i, i + 1);
+    for (unsigned i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&threads[i], NULL, race_for_all, (void *)(uintptr_t)i) == 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_IS(vs_total(&view, 0).pending, 0);
+    end();
+}
+
 /* Racing processes never get more than the limit together, and nothing is left at the end. */
 static void races_never_exceed(void)
 {
@@ -325,6 +354,7 @@ int main(void)
     RUN(gpus_keep_their_index);
     RUN(shares_follow_their_owner);
     RUN(a_history_matches_sums);
+    RUN(never_two_get_the_larger_half);
     RUN(races_never_exceed);
     RUN(churn_is_counted_once);
     return 0;
