@@ -4,7 +4,6 @@
 #include "charge.h"
 #include "driver.h"
 #include "nvml.h"
-#include "system.h"
 
 #define NO_INSTANCE 0xffffffffu /* NVML's word for "no MIG" */
 
@@ -88,16 +87,6 @@ VS_EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemor
         memory->free = total - used;
     }
     return result;
-}
-
-uint64_t vs_own_pidns(struct vs_process *process)
-{
-    if (!process->pidns) {
-        struct vs_identity self;
-        vs_identify(&self);
-        process->pidns = self.pidns ? self.pidns : 1;
-    }
-    return process->pidns == 1 ? 0 : process->pidns;
 }
 
 /* The next slot from `at` on that holds memory of a GPU and whose PID means something here. */

@@ -8,9 +8,6 @@
 /* The GPU index of an NVML handle. VS_NO_CONTEXT: not a whole GPU (NVML will say what it is). */
 int vs_gpu_of_nvml(struct vs_process *process, nvmlDevice_t device);
 
-/* This process's PID namespace; 0: /proc is not there. */
-uint64_t vs_own_pidns(struct vs_process *process);
-
 /* Whether a PID of our namespace has a slot. */
 bool vs_pid_is_ours(struct vs_process *process, unsigned pid);
 

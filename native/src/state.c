@@ -47,9 +47,22 @@ bool vs_passive(void)
     return state == 2;
 }
 
+/* The region's file; NULL: a private one. The environment is asked once, at the first attaching: later another thread
+ * may be changing it. */
 static const char *region_path(const struct vs_process *process)
 {
-    return process->from_file ? REGION_FILE : vs_variable("VRAMSHARE_REGION");
+    static char stated[512];
+    static _Atomic int asked; /* 0: not yet, 1: there is none, 2: stated */
+    if (process->from_file)
+        return REGION_FILE;
+    if (atomic_load(&asked) == 0) {
+        const char *value = vs_variable("VRAMSHARE_REGION");
+        bool fits = value && *value && strlen(value) < sizeof(stated);
+        if (fits)
+            memcpy(stated, value, strlen(value) + 1);
+        atomic_store(&asked, fits ? 2 : 1);
+    }
+    return atomic_load(&asked) == 2 ? stated : NULL;
 }
 
 /* The state's memory; NULL if there is none to be had. */
@@ -224,16 +237,27 @@ struct vs_process *vs_attach(void)
     return result;
 }
 
+uint64_t vs_own_pidns(struct vs_process *process)
+{
+    uint64_t known = atomic_load_explicit(&process->pidns, memory_order_relaxed);
+    if (!known) {
+        struct vs_identity self;
+        vs_identify(&self);
+        known = self.pidns ? self.pidns : 1;
+        atomic_store_explicit(&process->pidns, known, memory_order_relaxed);
+    }
+    return known == 1 ? 0 : known;
+}
+
 /* Takes back the slots of processes that are dead; how many. */
 int vs_reap(struct vs_process *process)
 {
-    struct vs_identity self;
     int reaped = 0, own = atomic_load(&process->slot) - 1;
-    vs_identify(&self);
+    uint64_t pidns = vs_own_pidns(process);
     int file = vs_region_file(&mapping, region_path(process));
     for (unsigned i = 0, slots = vs_slots(&process->view); i < slots; i++) {
         uint64_t owner = atomic_load(&vs_slot(&process->view, i)->owner);
-        if (owner && (int)i != own && vs_is_dead(&process->view, i, owner, self.pidns, file))
+        if (owner && (int)i != own && vs_is_dead(&process->view, i, owner, pidns, file))
             reaped += vs_slot_reap(&process->view, i, owner);
     }
     return reaped;

@@ -48,7 +48,7 @@ struct vs_process {
     _Atomic int dirty[VS_REGION_GPUS];           /* code was loaded or launched for the first time since measuring */
     _Atomic uint64_t measured[VS_REGION_GPUS];   /* when the overhead was last measured, ns */
     bool listed[VS_REGION_GPUS];                 /* NVML's process list has named us */
-    uint64_t pidns;                              /* 0: not asked yet */
+    _Atomic uint64_t pidns;                      /* 0: not asked yet, 1: not known */
     struct { _Atomic uint64_t device; _Atomic int gpu; } nvml_devices[VS_REGION_GPUS];
     _Atomic int pools_stale;     /* memory was freed to a pool: it may be smaller after the next wait */
     struct vs_gates *_Atomic gates; /* of the limiter of GPU time; NULL: nobody has launched anything yet */
@@ -84,6 +84,9 @@ static inline struct vs_process *vs_on(void)
 
 /* This process's slot, taken on first use. -1: all slots are taken. */
 int vs_own_slot(struct vs_process *process);
+
+/* This process's PID namespace; 0: /proc is not there. */
+uint64_t vs_own_pidns(struct vs_process *process);
 
 /* Takes back the slots of processes that are dead; how many. */
 int vs_reap(struct vs_process *process);
