@@ -170,10 +170,17 @@ class Container:
     """A command's view of the files that a GPU container has.
 
     The command gets a mount namespace of its own with /etc/vramshare/allocation,
-    /run/vramshare and, if asked, /etc/ld.so.preload. The host sees none of it.
+    /run/vramshare, once there is a timetable /opt/vramshare, and, if asked,
+    /etc/ld.so.preload. The host sees none of it.
     """
 
     folder: Path
+    shared: Path | None = None  # the folder that all containers of a node see as /opt/vramshare; None: one's own
+
+    @property
+    def library(self) -> Path:
+        """The folder that it sees as /opt/vramshare."""
+        return self.shared or self.folder / "library"
 
     @property
     def allocation(self) -> Path:
@@ -192,6 +199,18 @@ class Container:
         fresh.write_text(text)
         fresh.replace(self.allocation)
 
+    @property
+    def timetable(self) -> Path:
+        """The first GPU's timetable, as the host sees it."""
+        return self.library / "gpus" / UUID
+
+    def publish(self, text: str) -> None:
+        """Writes the first GPU's timetable as the agent does: a new file in the old one's place."""
+        fresh = self.timetable.with_name(".fresh")
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text)
+        fresh.replace(self.timetable)
+
     def wrap(self, command: Sequence[str], *, preload: str | None = None) -> list[str]:
         """The command inside the container; `preload` is written to /etc/ld.so.preload."""
         (self.folder / "run").mkdir(exist_ok=True)
@@ -207,6 +226,17 @@ class Container:
             "mkdir /run/vramshare",
             f"mount --bind {self.folder}/run /run/vramshare",
         ]
+        if self.library.is_dir():
+            opt = self.folder / "opt"
+            entry = f"[ ! -d $one ] || {{ mkdir {opt}/${{one##*/}} && mount --rbind $one {opt}/${{one##*/}}; }}"
+            lines += [
+                f"mkdir -p {opt}",
+                f"mount -t tmpfs none {opt}",
+                f"for one in /opt/*; do {entry}; done",
+                f"mkdir -p {opt}/vramshare",
+                f"mount --bind {self.library} {opt}/vramshare",
+                f"mount --rbind {opt} /opt",
+            ]
         if preload is not None:
             lines.append(f"echo {shlex.quote(preload)} > /etc/ld.so.preload")
         lines.append("exec " + shlex.join(command))

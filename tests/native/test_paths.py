@@ -21,6 +21,7 @@ EXACT = [
     "array",
     "array-3d",
     "mipmap",
+    "lazy-code",
 ]
 # Paths where the driver takes memory in steps of its own.
 LOOSE = [

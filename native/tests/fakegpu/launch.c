@@ -4,6 +4,11 @@
 #include "limit.h"
 #include "module.h"
 
+#include <string.h>
+
+/* Bytes a thread that calling malloc on the device makes necessary, as on an H100. */
+enum { STACK_OF_MALLOC = 1024 + 544 };
+
 /* The part of CUlaunchConfig that counts here. */
 struct launch_config {
     unsigned grid[3], block[3];
@@ -27,10 +32,18 @@ static CUresult launch(CUfunction function, uint64_t blocks, CUstream handle)
     if (blocks == 0)
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
     /* A kernel that needs more stack than there is makes the driver take it now. */
-    if (function->local_bytes > context->stack) {
-        result = limit_stack(context, function->local_bytes);
+    uint64_t stack = function->local_bytes;
+    if (strstr(function->module->text, " malloc") && stack < STACK_OF_MALLOC)
+        stack = STACK_OF_MALLOC;
+    if (stack > context->stack) {
+        result = limit_stack(context, stack);
         if (result != CUDA_SUCCESS)
             return driver_leave(result);
+    }
+    if (!function->loaded && function->code_bytes > 0) {
+        if (!device_take(context->device, rounded(function->code_bytes, CHUNK)))
+            return driver_leave(CUDA_ERROR_OUT_OF_MEMORY);
+        function->loaded = true;
     }
     uint64_t duration = function->fixed_ns + function->block_ns * blocks;
     if (stream->capture_broken)

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "limit.h"
 
-enum { STACK = 0, PRINTF_FIFO = 1, MALLOC_HEAP = 2, LIMITS = 11, RESIDENT_THREADS = 2048 };
+enum { STACK = 0, PRINTF_FIFO = 1, MALLOC_HEAP = 2, LIMITS = 11, RESIDENT_THREADS = 1536 /* attribute 39 */ };
 
 static uint64_t stack_bytes(const struct fake_context *context, uint64_t per_thread)
 {

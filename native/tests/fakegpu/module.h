@@ -11,6 +11,8 @@ struct fake_function {
     uint64_t fixed_ns;         /* a launch's duration … */
     uint64_t block_ns;         /* … plus this for each block of the grid */
     uint64_t local_bytes;      /* stack a thread needs, from the PTX */
+    uint64_t code_bytes;       /* device memory that its code takes at the first launch */
+    bool loaded;
     struct fake_function *next;
 };
 

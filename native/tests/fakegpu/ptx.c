@@ -3,7 +3,8 @@
  * kernel runs.
  *
  * A comment in the PTX before the kernel says that:
- *     // fakegpu: ns=20000 ns_per_block=100
+ *     // fakegpu: ns=20000 ns_per_block=100 code=1048576
+ * and how much memory its code takes when it is first launched, as with lazy loading.
  * Without one, FAKEGPU_KERNEL_NS says it, else 20,000 ns. */
 #define _GNU_SOURCE
 #include "limit.h"
@@ -78,6 +79,7 @@ struct fake_function *module_function(struct fake_module *module, const char *na
     if (comment) {
         function->fixed_ns = number_after(comment, " ns=", 0);
         function->block_ns = number_after(comment, "ns_per_block=", 0);
+        function->code_bytes = number_after(comment, "code=", 0);
     }
     function->local_bytes = local_bytes(entry);
     function->next = module->functions;
@@ -181,6 +183,8 @@ void module_end(struct fake_module *module)
     }
     for (struct fake_function *function = module->functions, *next; function; function = next) {
         next = function->next;
+        if (function->loaded)
+            device_give(module->device, rounded(function->code_bytes, CHUNK));
         free(function);
     }
     if (module->context)

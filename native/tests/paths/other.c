@@ -218,6 +218,43 @@ static void destroy_green(struct take *take, struct piece piece)
     cu.cuGreenCtxDestroy((void *)(uintptr_t)piece.a);
 }
 
+/* Two kernels whose code the simulated driver loads at their first launch, 40 MiB each,
+ * with an allocation between: the second comes right after somebody may have looked. */
+static int launch_lazy(struct take *take)
+{
+    static const char code[] = ".version 7.0\n.target sm_75\n.address_size 64\n"
+                               "// fakegpu: ns=1000 code=41943040\n"
+                               ".visible .entry idle()\n{\n ret;\n}\n"
+                               ".visible .entry again()\n{\n ret;\n}\n";
+    void *again = NULL;
+    dev_t_ptr at = 0;
+    int result = cu.cuModuleLoadData(&take->handle, code);
+    if (result == SUCCESS)
+        result = cu.cuModuleGetFunction(&again, take->handle, "again");
+    if (result == SUCCESS)
+        result = run_idle(take);
+    if (result == SUCCESS)
+        result = cu.cuMemAlloc_v2(&at, 1);
+    if (result == SUCCESS)
+        result = cu.cuLaunchKernel(again, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+    cu.cuMemFree_v2(at);
+    return result != SUCCESS ? result : cu.cuCtxSynchronize();
+}
+
+static int alloc_beside_code(struct take *take, struct piece *piece)
+{
+    dev_t_ptr at = 0;
+    int result = cu.cuMemAlloc_v2(&at, take->chunk);
+    piece->a = at;
+    return result;
+}
+
+static void free_beside_code(struct take *take, struct piece piece)
+{
+    (void)take;
+    cu.cuMemFree_v2(piece.a);
+}
+
 static int context(struct take *take, struct piece *piece)
 {
     void *made = NULL;
@@ -243,6 +280,7 @@ const struct path paths_other[] = {
     {.name = "heap-limit", .step = heap_limit, .undo = keep, .last = use_heap, .end = renew_context,
      .loose = true},
     {.name = "stack-limit", .step = stack_limit, .undo = lower_stack, .loose = true},
+    {.name = "lazy-code", .step = alloc_beside_code, .undo = free_beside_code, .begin = launch_lazy},
     {.name = "local-memory", .step = local_memory, .undo = unload_module, .end = renew_context,
      .loose = true},
     {.name = "green-contexts", .step = green_context, .undo = destroy_green, .loose = true},
