@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--kubeconfig", type=Path, help="play on this control plane instead of the embedded one")
     parser.add_argument("--dir", type=Path, help="the demo's folder, kept; default: a temporary one")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    catch_signals()
     folder = (args.dir or Path(tempfile.mkdtemp(prefix="vramshare-demo-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -44,6 +44,20 @@ def main() -> int:
     if not args.dir and not code:
         shutil.rmtree(folder, ignore_errors=True)
     return code
+
+
+def catch_signals() -> None:
+    """End in order on Ctrl-C and on SIGTERM. A second one must not cut the clean-up short, so it is ignored."""
+
+    def end(number: int, _frame: object) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, end)
 
 
 def _play(stage: Stage) -> None:

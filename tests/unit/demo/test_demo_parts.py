@@ -1,5 +1,8 @@
 """The demo's own machinery: a demo that cannot fail proves nothing."""
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +12,8 @@ from demo_processes import Processes
 from demo_show import DemoError, Show
 
 from allocator.agent.simulated import parse_description
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -58,6 +63,35 @@ def test_processes_are_stopped_and_a_dead_one_is_noticed(tmp_path: Path) -> None
         with pytest.raises(DemoError, match="no luck"):
             processes.check()
     assert all(one.poll() is not None for one in processes.running.values())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """Whoever presses Ctrl-C twice leaves nothing running behind."""
+    program = (
+        "import demo_main, demo_processes, os, pathlib, signal, sys\n"
+        "demo_main.catch_signals()\n"
+        "slow = 'import signal, sys; signal.signal(15, lambda *_: (sys.stdin.read(), sys.exit())); signal.pause()'\n"
+        "try:\n"
+        "    with demo_processes.Processes(pathlib.Path(sys.argv[1]), {}) as processes:\n"
+        "        for name in 'abc':\n"
+        "            processes.start(name, [sys.executable, '-c', slow])\n"
+        "        print(*(one.pid for one in processes.running.values()), flush=True)\n"
+        "        signal.pause()\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", program, tmp_path], env=environment, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        pids = [int(one) for one in demo.stdout.readline().split()]
+        for _ in range(3):
+            demo.send_signal(number)
+        assert demo.wait(60) == code
+    assert len(pids) == 3
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_the_nodes_have_the_gpus_that_the_demo_speaks_of(tmp_path: Path) -> None:
