@@ -6,6 +6,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the whole test suite."""
     parser.addoption(
         "--data",
         type=Path,

@@ -165,8 +165,10 @@ def test_nothing_asked_is_no_request(made: dict[str, Any]) -> None:
         ),
         (
             {"vramshare.io/models": "Tesla T4", "vramshare.io/when-full": "reject"},
-            "annotation vramshare.io/models is 'Tesla T4': it says how a GPU is chosen, but the pod asks for none; add"
-            + " vramshare.io/memory: 2Gi (or remove it)",
+            (
+                "annotation vramshare.io/models is 'Tesla T4': it says how a GPU is chosen, but the pod asks for none; "
+                "add vramshare.io/memory: 2Gi (or remove it)"
+            ),
         ),
         (
             {"vramshare.io/memory": "1Gi", "vramshare.io/when-full": "wait"},
