@@ -3,7 +3,6 @@
 All take a tree that they may change or share; callers pass a copy of what is stored.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,24 +33,31 @@ def _operate(holder: Json, operation: Json) -> None:
     kind = operation["op"]
     parent, token = _find(holder, operation["path"])
     if kind == "add":
-        _add(parent, token, copy.deepcopy(_value(operation)))
+        _add(parent, token, _copied(_value(operation)))
     elif kind == "remove":
         _take(parent, token)
     elif kind == "replace":
         _peek(parent, token)
-        _put(parent, token, copy.deepcopy(_value(operation)))
+        _put(parent, token, _copied(_value(operation)))
     elif kind == "test":
         if _peek_or_none(parent, token) != operation.get("value"):
             raise PatchError(f"testing value {operation['path']} failed")
     elif kind in {"move", "copy"}:
         source, source_token = _find(holder, operation.get("from", ""))
-        value = copy.deepcopy(_peek(source, source_token))
+        value = _copied(_peek(source, source_token))
         if kind == "move":
             _take(source, source_token)
             parent, token = _find(holder, operation["path"])
         _add(parent, token, value)
     else:
         raise PatchError(f"unexpected kind: {kind}")
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a JSON tree; `copy.deepcopy` takes ten times as long, for what JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list) else value
 
 
 def _value(operation: Json) -> Any:
