@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Timeline:
             return float((values[chosen] * spans[chosen]).sum() / weight) if weight else 0.0
 
         edges = np.linspace(moments[0], moments[-1], parts + 1)
-        chosen = [(moments >= low) & (moments < high) for low, high in zip(edges, edges[1:], strict=False)]
+        chosen = [(moments >= low) & (moments < high) for low, high in pairwise(edges)]
         waits = np.asarray(self.waits or [0])
         everything = np.ones(len(moments), dtype=bool)
         return {

@@ -62,7 +62,7 @@ class Outcome:
         at_100, at_130: GPUs allocated when arrivals had asked for 100 % and for all of it.
         refused_multi: share of the demand of pods with several GPUs that was refused.
         refused_wrongly: pods refused that would have fitted somewhere; must be 0.
-        times: seconds of each decision, bookkeeping included.
+        times: seconds of processor time of each decision, the fleet's update included. Nothing in it waits.
     """
 
     at_100: float = 0.0
@@ -103,7 +103,7 @@ class Cluster:
         shape = pod.demand.shape
         self._number += 1
         grant_id = f"g{self._number}"
-        start = time.perf_counter()
+        start = time.thread_time()
         found = place(self.fleet, pod.demand, self.policy)
         if isinstance(found, Placement):
             allocation = Allocation(id=grant_id, node=found.node, containers=found.containers)
@@ -111,7 +111,7 @@ class Cluster:
             self.fleet.assume(grant, shape.usage, shape=shape)
         elif first:
             self.fleet.observe(shape)
-        self.times.append(time.perf_counter() - start)
+        self.times.append(time.thread_time() - start)
         if not isinstance(found, Placement):
             return None
         self.books.book(pod, found)

@@ -4,10 +4,12 @@ Constraints are looked at only where a node's static side changed (labels, taint
 something was granted. Most pods have none and share one gate.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from allocator.api.request import Choice
-from allocator.core.arrays import Bools
+from allocator.core.arrays import Bools, Ints
 from allocator.core.demand import Shape
 from allocator.core.filters import NodeFilter
 from allocator.core.table import Table
@@ -45,23 +47,30 @@ class Gate:
         self._seen = len(table.static_log)
         return True
 
-    def _write(self, table: Table, rows: "range | list[int]") -> None:
-        for row in rows:
-            self.nodes[row] = bool(table.open[row]) and self._admits(table, row)
-        chosen = np.asarray(rows, dtype=np.int64)
-        self.gpus[chosen] = self._allowed_models(table)[table.models[chosen]] & (table.capacity[chosen] > 0)
+    def _write(self, table: Table, changed: Iterable[int]) -> None:
+        rows: Ints = np.asarray(list(changed), dtype=np.int64)
+        self.nodes[rows] = table.open[rows] & self._tolerated(table, rows)[table.taints[rows]]
+        if self._filter.particular:
+            for row in rows[self.nodes[rows]].tolist():
+                node = table.nodes[row]
+                self.nodes[row] = node is not None and node.info is not None and not self._filter.unwanted(node.info)
+        self.gpus[rows] = self._allowed_models(table)[table.models[rows]] & (table.capacity[rows] > 0)
         if self._uuids.include or self._uuids.exclude:
-            self._choose(table, chosen)
+            self._choose(table, rows)
 
-    def _admits(self, table: Table, row: int) -> bool:
-        node = table.nodes[row]
-        if node is None or node.info is None:
-            return False
-        taints = int(table.taints[row])
-        tolerated = self._by_taints.get(taints)
-        if tolerated is None:
-            tolerated = self._by_taints[taints] = self._filter.repelled(node.info) is None
-        return tolerated and (not self._filter.particular or self._filter.unwanted(node.info) is None)
+    def _tolerated(self, table: Table, rows: Ints) -> Bools:
+        """By number of the set of taints; each set is looked at once, on the first open node that has it."""
+        usable = rows[table.open[rows]]
+        _, first = np.unique(table.taints[usable], return_index=True)
+        for row in usable[first].tolist():
+            number = int(table.taints[row])
+            node = table.nodes[row]
+            if number not in self._by_taints and node is not None and node.info is not None:
+                self._by_taints[number] = self._filter.repelled(node.info) is None
+        result = np.zeros(len(table.taint_sets) + 1, dtype=np.bool_)
+        for number, tolerated in self._by_taints.items():
+            result[number] = tolerated
+        return result
 
     def _allowed_models(self, table: Table) -> Bools:
         """By number of the model; the last entry is for number -1, no GPU."""
@@ -70,7 +79,7 @@ class Gate:
             allowed[number] = self._models.allows(model)
         return allowed
 
-    def _choose(self, table: Table, rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> None:
+    def _choose(self, table: Table, rows: Ints) -> None:
         for row in rows.tolist():
             node = table.nodes[row]
             for at, state in enumerate(node.gpus if node else ()):
