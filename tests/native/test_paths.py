@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.native.support import CONTEXT, MIB, Machine, numbers
+from tests.native.support import CONTEXT, MIB, SMALL_GPU, UUID, Machine, describe, numbers
 
 SLICE = 256 * MIB
 CHUNK = 2 * MIB
@@ -91,6 +91,16 @@ def test_the_context_counts(machine: Machine):
     report = running.report()
     running.finish()
     assert numbers(report)["steps"] * CHUNK <= SLICE - CONTEXT
+
+
+def test_what_starting_cuda_takes_counts(machine: Machine):
+    """The first user of a GPU pays for what cuInit takes of it, though no figure of the process shows it."""
+    describe(machine.folder, {UUID: {**SMALL_GPU, "start": "4Mi"}})
+    running = machine.start(machine.command("take", "alloc", CHUNK, WANTED), memory="256Mi")
+    running.report()
+    used = machine.observe().used
+    running.finish()
+    assert SLICE - 2 * CHUNK <= used <= SLICE
 
 
 def test_a_slice_smaller_than_a_context_refuses_the_context(machine: Machine):

@@ -257,7 +257,7 @@ int books_processes(int index, struct books_process *out, int room)
     enter();
     for (int n = 0; n < (int)map->highest; n++) {
         const struct books_use *use = &map->entries[n].use[row_of[index]];
-        if (!in_use(use) || !alive(n, &pid))
+        if (use->contexts == 0 || !alive(n, &pid))
             continue;
         if (found < room)
             out[found] = (struct books_process){.pid = (unsigned)pid, .use = *use};

@@ -61,7 +61,7 @@ uint64_t books_used(int index);
 /* This process's own line for the GPU at `index`; NULL before books_join. */
 struct books_use *books_mine(int index);
 
-/* Copies the lines of live processes that hold memory or ran work there. Returns how
+/* Copies the lines of live processes that have a context there. Returns how
  * many there are, which may be more than `room`. */
 int books_processes(int index, struct books_process *out, int room);
 

@@ -85,6 +85,8 @@ static void set_value(struct fake_gpu *gpu, const char *name, const char *value)
         gpu->context = fake_parse_size(value);
     else if (strcmp(name, "hidden") == 0)
         gpu->hidden = fake_parse_size(value);
+    else if (strcmp(name, "start") == 0)
+        gpu->start = fake_parse_size(value);
     else if (strcmp(name, "pci") == 0)
         copy_text(gpu->pci, sizeof gpu->pci, value);
     else if (strcmp(name, "multiprocessors") == 0)

@@ -19,6 +19,7 @@ struct fake_gpu {
     uint64_t reserve;      /* never available to programs */
     uint64_t context;      /* taken by every context */
     uint64_t hidden;       /* taken beside that, and missing from the process's figure */
+    uint64_t start;        /* taken by the first process that starts CUDA, as hidden */
     int major, minor;      /* compute capability */
     int multiprocessors;
     int minor_number;      /* position in the file: /dev/nvidia<n> */

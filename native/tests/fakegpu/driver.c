@@ -65,6 +65,17 @@ static void order_gpus(int count)
     }
 }
 
+/* Starting CUDA on a GPU that nobody uses costs a little, before any context. */
+static void take_start_costs(void)
+{
+    for (int device = 0; device < driver.count; device++) {
+        int gpu = driver.index[device];
+        uint64_t start = driver.nothing ? 0 : driver.gpus[gpu].start;
+        if (start > 0 && books_used(gpu) == 0 && device_take(device, start))
+            books_mine(gpu)->hidden += start;
+    }
+}
+
 /* Starts the driver: reads the description, opens the books. */
 API CUresult cuInit(unsigned flags)
 {
@@ -83,6 +94,8 @@ API CUresult cuInit(unsigned flags)
             result = CUDA_ERROR_OPERATING_SYSTEM;
         else
             driver.ready = true;
+        if (driver.ready)
+            take_start_costs();
     }
     pthread_mutex_unlock(&driver.lock);
     return result;
