@@ -1,12 +1,12 @@
 """Why nothing fits, grouped over the nodes, in words that say what would have to change."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 from allocator.api.errors import NoCapacityError, Shortfall
 from allocator.api.quantities import Memory, MemoryShare
 from allocator.core.demand import PodDemand, Shape, SliceAsk
-from allocator.core.fitting import node_refusal, usable
+from allocator.core.fitting import assign, node_refusal, usable
 from allocator.core.fleet import Fleet
 from allocator.core.state import GpuState, NodeState
 
@@ -54,9 +54,23 @@ def _ask_all(fleet: Fleet, shape: Shape, excluded: Collection[str]) -> tuple[str
             if best is None or largest > best[0]:
                 best = (largest, node.name)
         groups.setdefault(reason, []).append(node.name)
-    ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    shortfalls = tuple(Shortfall(reason=reason, nodes=tuple(names)) for reason, names in ranked)
+    shortfalls = grouped(groups)
     return _summary(shape, best, shortfalls), shortfalls
+
+
+def grouped(groups: Mapping[str, Sequence[str]]) -> tuple[Shortfall, ...]:
+    """Reasons with their nodes, most nodes first."""
+    ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return tuple(Shortfall(reason=reason, nodes=tuple(names)) for reason, names in ranked)
+
+
+def refusal(node: NodeState, shape: Shape) -> str | None:
+    """Why a node cannot take a shape, as a clause that reads on after its name; None: it can."""
+    reason = node_refusal(node, shape)
+    if reason is not None:
+        return reason
+    able = [at for at, state in enumerate(node.gpus) if usable(state, shape)]
+    return None if assign(node, shape, able) is not None else gpu_refusal(node, shape)
 
 
 def gpu_refusal(node: NodeState, shape: Shape) -> str:
