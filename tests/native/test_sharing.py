@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.native.support import CONTEXT, MIB, Machine, numbers
+from tests.native.support import CONTEXT, MIB, UUID, Machine, describe, numbers
 
 SLICE = 512 * MIB
 CHUNK = 2 * MIB
@@ -120,3 +120,50 @@ def test_imported_memory_counts_once(machine: Machine):
     importer.finish()
     exporter.finish()
     assert steps * CHUNK == (SLICE - 300 * MIB - 3 * CONTEXT) // CHUNK * CHUNK
+
+
+def test_sixty_four_processes_share_one_slice(machine: Machine):
+    """Many processes that start and take at once stay within the slice together."""
+    describe(machine.folder, {UUID: {"memory": "8Gi", "context": "4Mi", "hidden": "1Mi"}})
+    running = machine.start(machine.command("race", 64, CHUNK), memory="512Mi")
+    report = numbers(running.report())
+    used = machine.observe().used
+    running.finish()
+    assert report["failed"] == 0
+    assert report["bytes"] > 0
+    assert used <= SLICE
+
+
+THREADS = """
+import ctypes as c, threading
+cu = c.CDLL("libcuda.so.1")
+context = c.c_void_p()
+assert cu.cuInit(0) == 0 and cu.cuDevicePrimaryCtxRetain(c.byref(context), 0) == 0
+def take():
+    memory = c.c_uint64()
+    cu.cuCtxSetCurrent(context)
+    while cu.cuMemAlloc_v2(c.byref(memory), c.c_size_t(1 << 20)) == 0:
+        pass
+threads = [threading.Thread(target=take) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("refused", flush=True)
+input()
+"""
+
+
+def test_threads_race_for_the_last_bytes(machine: Machine):
+    """Threads of one process fill the slice and no more."""
+    running = machine.start(["python3", "-c", THREADS], memory="512Mi")
+    assert running.report() == "refused"
+    used = machine.observe().used
+    running.finish()
+    assert SLICE - 2 * CHUNK <= used <= SLICE
+
+
+def test_the_region_is_open_to_all_users_whatever_the_umask(machine: Machine):
+    """A strict umask of the first process does not lock the others out, and stays what it was."""
+    command = ["sh", "-c", 'umask 077; "$@" && umask', "sh", *machine.command("probe", "handle", MIB)]
+    out = machine.run(command, memory="512Mi")
+    assert out.splitlines()[-1] == "0077"
+    assert machine.region.stat().st_mode & 0o777 == 0o666
