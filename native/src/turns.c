@@ -13,10 +13,21 @@
 
 _Atomic int vs_turns_taken;
 
+/* Reads a timetable. Not on the caller's stack: a program's threads may have small ones. */
+static bool read_table(struct vs_turns *turns, const char *path, const char *tenant)
+{
+    char *text = vs_own_pages.take(LARGEST_TABLE);
+    long length = text ? vs_read_file(path, text, LARGEST_TABLE, turns->mark) : -1;
+    bool read = length > 0 && vs_windows_parse(text, (size_t)length, tenant, &turns->table);
+    if (text)
+        vs_own_pages.give(text, LARGEST_TABLE);
+    return read;
+}
+
 /* What the agent publishes for this container. False: nothing. */
 static bool published(const struct vs_process *process, struct vs_turns *turns, int gpu)
 {
-    char path[sizeof(TIMETABLES) + VS_UUID_TEXT] = TIMETABLES, text[LARGEST_TABLE];
+    char path[sizeof(TIMETABLES) + VS_UUID_TEXT] = TIMETABLES;
     uint64_t mark[4];
     vs_uuid_format(process->uuid[gpu], path + sizeof(TIMETABLES) - 1);
     if (!vs_mark_file(path, mark)) {
@@ -25,12 +36,9 @@ static bool published(const struct vs_process *process, struct vs_turns *turns, 
     }
     if (memcmp(mark, turns->mark, sizeof(mark)) == 0 && turns->capped == atomic_load(&process->cores[gpu]))
         return turns->table_read;
-    long length = vs_read_file(path, text, sizeof(text), turns->mark);
     turns->capped = atomic_load(&process->cores[gpu]);
     const char *tenant = turns->capped ? process->limits.tenant : NULL;
-    turns->table_read = length > 0 && !(tenant && !*tenant) &&
-                        vs_windows_parse(text, (size_t)length, tenant, &turns->table);
-    return turns->table_read;
+    return turns->table_read = read_table(turns, path, tenant) && !(tenant && !*tenant);
 }
 
 static void refresh_gpu(struct vs_process *process, struct vs_turns *turns, int gpu)
