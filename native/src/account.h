@@ -92,8 +92,8 @@ void vs_share_note(const struct vs_view *view, uint64_t owner, uint64_t key, uin
 /* The living owner of handed-out memory; 0: nobody in this container. */
 uint64_t vs_share_owner(const struct vs_view *view, uint64_t key);
 
-/* Whether an owner has a slot that counts. */
-bool vs_owner_counts(const struct vs_view *view, uint64_t owner);
+/* The slot of an owner, if it counts; -1: it has none. */
+int vs_owner_slot(const struct vs_view *view, uint64_t owner);
 
 /* A hash for vs_share_note: never 0. */
 uint64_t vs_share_key(const void *bytes, size_t length);

@@ -15,6 +15,8 @@
 static enum vs_verdict ask(struct vs_process *process, int gpu, uint64_t bytes)
 {
     int slot = vs_own_slot(process);
+    if (VS_UNLIKELY(atomic_load_explicit(&process->borrows, memory_order_relaxed)))
+        vs_check_lenders(process);
     if (gpu < 0 || slot < 0)
         return VS_REFUSED;
     return vs_ask(&process->view, (unsigned)slot, (unsigned)gpu, bytes, vs_limit_of(process, gpu));

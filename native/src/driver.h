@@ -51,6 +51,9 @@ void vs_context_gone(struct vs_process *process, int gpu);
 /* Measures again if the driver may have taken memory since: after new code was loaded or launched. */
 void vs_measure_if_dirty(struct vs_process *process, int gpu, bool now);
 
+/* Looks whether those whose memory is borrowed still live, and takes over what the dead have lent. */
+void vs_check_lenders(struct vs_process *process);
+
 /* Takes back what this process holds without using it: pools, graph memory; then measures the overhead again. */
 void vs_driver_relieve(struct vs_process *process, int gpu);
 

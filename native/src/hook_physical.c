@@ -68,7 +68,7 @@ static bool charge_import(struct vs_process *process, CUmemGenericAllocationHand
     if (!open)
         return true;
     vs_adopt_orphans(process);
-    uint64_t bytes = vs_page_up(size), owner = vs_share_owner(&process->view, vs_physical_key((int)gpu, bytes));
+    uint64_t bytes = vs_page_up(size), owner = vs_lender_of(process, vs_physical_key((int)gpu, bytes));
     if (!owner && !vs_reserve(process, (int)gpu, bytes))
         return false;
     vs_lock(&process->books_lock);

@@ -8,6 +8,7 @@ static void show(struct vs_process *process, int gpu, size_t *free, size_t *tota
 {
     vs_refresh_limits(process, false);
     vs_reap_sometimes(process);
+    vs_check_lenders(process);
     uint64_t limit = vs_limit_of(process, gpu);
     if (gpu < 0 || limit >= *total) {
         if (gpu < 0)

@@ -13,7 +13,7 @@ static void hand_out(const void *bytes, size_t length)
         vs_share_note(&process->view, vs_counting(&process->view, (unsigned)slot), vs_share_key(bytes, length), 0);
 }
 
-static bool lives(void *view, uint64_t lender) { return vs_owner_counts(view, lender); }
+static bool lives(void *view, uint64_t lender) { return vs_owner_slot(view, lender) >= 0; }
 
 static bool lent(void *view, unsigned gpu, uint64_t size)
 {
@@ -33,6 +33,37 @@ void vs_adopt_orphans(struct vs_process *process)
     for (int gpu = 0; gpu < (int)VS_REGION_GPUS; gpu++)
         if (owed[gpu])
             vs_charge(process, gpu, owed[gpu]);
+}
+
+uint64_t vs_lender_of(struct vs_process *process, uint64_t key)
+{
+    uint64_t owner = vs_share_owner(&process->view, key), found;
+    int slot = vs_owner_slot(&process->view, owner);
+    for (unsigned i = 0; slot >= 0 && i < VS_LENDERS; i++) {
+        found = 0;
+        if (!atomic_compare_exchange_strong(&process->lenders[i].owner, &found, owner) && found != owner)
+            continue;
+        atomic_store(&process->lenders[i].slot, slot);
+        atomic_store(&process->borrows, 1);
+        return owner;
+    }
+    return 0;
+}
+
+void vs_check_lenders(struct vs_process *process)
+{
+    bool gone = false;
+    for (unsigned i = 0; i < VS_LENDERS; i++) {
+        uint64_t owner = atomic_load(&process->lenders[i].owner);
+        unsigned slot = (unsigned)atomic_load(&process->lenders[i].slot);
+        if (!owner || atomic_load(&vs_slot(&process->view, slot)->owner) == owner ||
+            vs_owner_slot(&process->view, owner) >= 0)
+            continue;
+        gone = true;
+        atomic_store(&process->lenders[i].owner, 0);
+    }
+    if (gone)
+        vs_adopt_orphans(process);
 }
 
 /* Opened a second time: the address is the same, one more close will come. True: it was. */
@@ -65,7 +96,7 @@ static bool take_in(struct vs_process *process, CUdeviceptr address, uint64_t ke
     __typeof__(&cuMemGetAddressRange_v2) range = VS_REAL(cuMemGetAddressRange_v2);
     if (!range || range(&base, &size, address) != CUDA_SUCCESS)
         size = VS_PAGE;
-    uint64_t owner = vs_share_owner(&process->view, key);
+    uint64_t owner = vs_lender_of(process, key);
     struct vs_block block = {.size = size, .context = owner, .gpu = (unsigned)gpu, .kind = VS_BORROWED, .opened = 1};
     if (!owner) {
         block.kind = VS_IMPORTED;

@@ -24,6 +24,10 @@ extern _Atomic int vs_graphs_allocate;
 /* Forgets which functions were launched: after code was unloaded, another function may have the same address. */
 void vs_launches_forget(void);
 
+/* The living process of this container that is charged for handed-out memory, remembered as a lender; 0: nobody, or
+ * there are too many lenders. */
+uint64_t vs_lender_of(struct vs_process *process, uint64_t key);
+
 /* Charges to this process what it has borrowed from processes that are gone: the memory lives on through us. */
 void vs_adopt_orphans(struct vs_process *process);
 

@@ -6,12 +6,12 @@ static struct vs_region_share *share(const struct vs_view *view, unsigned i)
     return (struct vs_region_share *)(view->base + view->share_offset + (size_t)i * view->share_stride);
 }
 
-bool vs_owner_counts(const struct vs_view *view, uint64_t owner)
+int vs_owner_slot(const struct vs_view *view, uint64_t owner)
 {
     for (unsigned i = 0, slots = vs_slots(view); i < slots && owner; i++)
         if (vs_counting(view, i) == owner)
-            return true;
-    return false;
+            return (int)i;
+    return -1;
 }
 
 void vs_share_note(const struct vs_view *view, uint64_t owner, uint64_t key, uint64_t size)
@@ -21,7 +21,7 @@ void vs_share_note(const struct vs_view *view, uint64_t owner, uint64_t key, uin
         uint64_t found = atomic_load(&one->owner);
         if (found == owner && atomic_load(&one->key) == key)
             return;
-        if (found != 0 && (found == owner || vs_owner_counts(view, found)))
+        if (found != 0 && (found == owner || vs_owner_slot(view, found) >= 0))
             continue;
         if (!atomic_compare_exchange_strong(&one->owner, &found, owner))
             continue;
@@ -37,7 +37,7 @@ uint64_t vs_share_owner(const struct vs_view *view, uint64_t key)
     for (unsigned i = 0; i < view->share_count; i++) {
         struct vs_region_share *one = share(view, i);
         uint64_t owner = atomic_load(&one->owner);
-        if (owner && atomic_load(&one->key) == key && vs_owner_counts(view, owner))
+        if (owner && atomic_load(&one->key) == key && vs_owner_slot(view, owner) >= 0)
             return owner;
     }
     return 0;

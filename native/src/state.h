@@ -15,6 +15,7 @@ enum vs_mode { VS_UNSET, VS_OFF, VS_ON };
 
 #define VS_DEVICES 64 /* CUDA device ordinals of one process */
 #define VS_CONTEXTS 64
+#define VS_LENDERS 16 /* processes from which one borrows memory; of more, memory is charged as if imported */
 
 struct vs_process {
     _Atomic int mode;      /* enum vs_mode */
@@ -42,6 +43,8 @@ struct vs_process {
     struct { _Atomic uint64_t context; _Atomic int gpu; } contexts[VS_CONTEXTS];
     struct vs_books books;
     _Atomic uint64_t hidden[VS_REGION_GPUS], hidden_each[VS_REGION_GPUS]; /* of all contexts, of the last: measure.c */
+    struct { _Atomic uint64_t owner; _Atomic int slot; } lenders[VS_LENDERS]; /* whose memory is borrowed; 0: free */
+    _Atomic int borrows;                       /* a lender stands there */
     _Atomic uint64_t promised[VS_REGION_GPUS]; /* charged for heaps and stacks that the driver has yet to take */
     _Atomic uint64_t primary[VS_REGION_GPUS];    /* the primary context, while it is active */
     _Atomic uint64_t local_bytes[VS_REGION_GPUS]; /* largest local memory of a thread that was launched */
