@@ -60,6 +60,12 @@ class Fleet:
         view.refresh(self.table)
         return view
 
+    def gate(self, shape: Shape) -> Gate:
+        """Which nodes and GPUs a shape's own constraints let it use, as of now."""
+        gate = self._gate(gate_key(shape))
+        gate.refresh(self.table)
+        return gate
+
     # --- what the cluster says -------------------------------------------------------------------------------
 
     def apply_node(self, info: NodeInfo) -> None:

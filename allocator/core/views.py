@@ -94,13 +94,7 @@ def fitting_rows(table: Table, gate: Gate, shape: Shape, rows: Ints) -> tuple[In
 
     For a shape with one ask that is the whole truth; with several, `fitting.assign` has the last word.
     """
-    usage = shape.usage
-    room = gate.nodes[rows] & (table.pods[rows] >= 1)
-    if usage.cpu:
-        room &= table.cpu[rows] >= usage.cpu
-    if usage.memory:
-        room &= table.memory[rows] >= usage.memory
-    rows = rows[room]
+    rows = roomy_rows(table, gate, shape, rows)
     first: Bools = np.zeros((len(rows), table.width), dtype=np.bool_)
     for at, ask in enumerate(shape.asks):
         fits = gate.gpus[rows] & (table.gpu_memory[rows] >= needed(table, ask, rows))
@@ -109,6 +103,17 @@ def fitting_rows(table: Table, gate: Gate, shape: Shape, rows: Ints) -> tuple[In
         first = fits if at == 0 else first
         rows, first = rows[able], first[able]
     return rows, first
+
+
+def roomy_rows(table: Table, gate: Gate, shape: Shape, rows: Ints) -> Ints:
+    """Of these rows those that may be used and have room for a pod, GPUs aside."""
+    usage = shape.usage
+    room = gate.nodes[rows] & (table.pods[rows] >= 1)
+    if usage.cpu:
+        room &= table.cpu[rows] >= usage.cpu
+    if usage.memory:
+        room &= table.memory[rows] >= usage.memory
+    return rows[room]
 
 
 def needed(table: Table, ask: SliceAsk, rows: Ints) -> "Ints | int":
