@@ -188,9 +188,9 @@ static bool open_region(struct vs_process *process)
             struct vs_line line;
             vs_line_start(&line);
             vs_line_text(&line, path);
-            vs_line_text(&line, ": the usage region is ");
+            vs_line_text(&line, ": no usage region there (");
             vs_line_text(&line, mapping.why);
-            vs_line_text(&line, "; the limit holds for each process of this container by itself");
+            vs_line_text(&line, "); the limit holds for each process of this container by itself");
             vs_line_say(&line);
         }
         atomic_store(&mapped_base, mapping.base);
