@@ -84,6 +84,16 @@ CONTEXT_CREATE(cuCtxCreate_v3, CUcontext,
                (ctx, params, count, flags, dev), cuCtxDestroy_v2)
 CONTEXT_CREATE(cuCtxCreate_v4, CUcontext, (CUcontext *ctx, void *params, unsigned int flags, CUdevice dev),
                (ctx, params, flags, dev), cuCtxDestroy_v2)
+CONTEXT_CREATE(cuGLCtxCreate, CUcontext, (CUcontext *ctx, unsigned int flags, CUdevice dev), (ctx, flags, dev),
+               cuCtxDestroy_v2)
+CONTEXT_CREATE(cuGLCtxCreate_v2, CUcontext, (CUcontext *ctx, unsigned int flags, CUdevice dev), (ctx, flags, dev),
+               cuCtxDestroy_v2)
+CONTEXT_CREATE(cuVDPAUCtxCreate, CUcontext,
+               (CUcontext *ctx, unsigned int flags, CUdevice dev, uint32_t vdpau, void *lookup),
+               (ctx, flags, dev, vdpau, lookup), cuCtxDestroy_v2)
+CONTEXT_CREATE(cuVDPAUCtxCreate_v2, CUcontext,
+               (CUcontext *ctx, unsigned int flags, CUdevice dev, uint32_t vdpau, void *lookup),
+               (ctx, flags, dev, vdpau, lookup), cuCtxDestroy_v2)
 CONTEXT_CREATE(cuGreenCtxCreate, CUgreenCtx,
                (CUgreenCtx *ctx, CUdevResourceDesc desc, CUdevice dev, unsigned int flags), (ctx, desc, dev, flags),
                cuGreenCtxDestroy)
