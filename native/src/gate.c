@@ -90,6 +90,8 @@ static uint64_t look(struct vs_gate *gate, const struct vs_windows *table, int s
     struct vs_turn turn = {.at = now + LONGEST_NAP};
     if (gate->cost || lane->reached >= lane->unknown)
         turn = vs_turn_ask(table, &budget, now, finish, gate->cost ? gate->cost : FIRST_GUESS);
+    if (turn.go)
+        vs_lane_begin(lane, gate->stream);
     if (!turn.go && !turn.ahead) {
         vs_lane_mark(lane); /* so that the end of what runs can be seen */
         if (lane->flow.count)

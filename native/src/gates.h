@@ -24,7 +24,8 @@ struct vs_turns {
 struct vs_mark {
     CUevent event[VS_LANE_STREAMS];
     unsigned streams;
-    bool fresh; /* the GPU had nothing of ours to do before */
+    bool fresh; /* the GPU had nothing of ours to do before: time counts from lane.start */
+    bool blind; /* set long after the work: how long that took cannot be said */
 };
 
 /* What a context has launched. */
@@ -35,6 +36,9 @@ struct vs_lane {
     CUstream stream[VS_LANE_STREAMS]; /* of the open segment */
     unsigned streams;
     bool fresh;
+    bool started;  /* `start` is where the first work after a pause began */
+    bool curious;  /* the next launch gets a mark of its own: nothing was measured for a while */
+    CUevent start;
     uint64_t marked, reached; /* marks set and seen, ever */
     uint64_t unknown;         /* the mark that tells the cost of a unit never seen before; until then no other is tried */
     uint64_t unit, unit_before, unit_since; /* longest unit in this and in the last few seconds */
@@ -58,6 +62,9 @@ struct vs_gates *vs_gates(struct vs_process *process);
 struct vs_lane *vs_lane_of(struct vs_gates *gates, CUcontext context, int gpu);
 
 /* With the lane's lock held: */
+
+/* Before a launch into a stream. */
+void vs_lane_begin(struct vs_lane *lane, CUstream stream);
 
 /* Notes a launch that is under way in a stream. */
 void vs_lane_launched(struct vs_lane *lane, CUstream stream, uint64_t now, uint64_t kind, uint64_t cost);

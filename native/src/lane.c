@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#define LATE (2 * VS_MARK_EVERY) /* ns; a program that has launched nothing for so long has paused */
 #define UNIT_MEMORY UINT64_C(5000000000) /* ns that a long unit is remembered, at least */
 
 struct vs_gates *vs_gates(struct vs_process *process)
@@ -71,8 +72,9 @@ void vs_lane_launched(struct vs_lane *lane, CUstream stream, uint64_t now, uint6
     bool mark = vs_flow_launch(&lane->flow, now, kind, cost, cost != 0);
     if (cost == 0)
         lane->unknown = lane->marked + 1;
-    if (mark)
+    if (mark || lane->curious)
         vs_lane_mark(lane);
+    lane->curious = false;
 }
 
 /* Records one event; makes it on first use. */
@@ -90,6 +92,12 @@ static bool record(CUevent *event, CUstream stream)
     return false;
 }
 
+void vs_lane_begin(struct vs_lane *lane, CUstream stream)
+{
+    if (lane->flow.estimate == 0)
+        lane->started = record(&lane->start, stream);
+}
+
 void vs_lane_mark(struct vs_lane *lane)
 {
     /* One mark stays unused, so that the one before the first is still there to measure from. */
@@ -98,6 +106,7 @@ void vs_lane_mark(struct vs_lane *lane)
     struct vs_mark *mark = &lane->mark[(lane->flow.first + lane->flow.count) % VS_MARKS];
     mark->streams = 0;
     mark->fresh = lane->fresh;
+    mark->blind = false;
     for (unsigned i = 0; i < lane->streams; i++)
         if (record(&mark->event[mark->streams], lane->stream[i]))
             mark->streams++;
@@ -122,11 +131,12 @@ static uint64_t elapsed(const struct vs_lane *lane, uint64_t now)
     const struct vs_mark *before = &lane->mark[(lane->flow.first + VS_MARKS - 1) % VS_MARKS];
     __typeof__(&cuEventElapsedTime) ask = VS_REAL(cuEventElapsedTime);
     float milliseconds = 0;
-    if (mark->streams == 0)
+    if (mark->streams == 0 || mark->blind)
         return 0;
-    if (mark->fresh || before->streams == 0)
+    if (mark->fresh ? !lane->started : before->streams == 0)
         return now - lane->flow.anchor;
-    if (!ask || ask(&milliseconds, before->event[before->streams - 1], mark->event[mark->streams - 1]) != CUDA_SUCCESS)
+    CUevent from = mark->fresh ? lane->start : before->event[before->streams - 1];
+    if (!ask || ask(&milliseconds, from, mark->event[mark->streams - 1]) != CUDA_SUCCESS)
         return 0;
     return milliseconds > 0 ? (uint64_t)((double)milliseconds * 1e6) : 0;
 }
@@ -154,6 +164,13 @@ uint64_t vs_lane_poll(struct vs_lane *lane, uint64_t now)
         used += time ? time : done->estimate;
         vs_flow_done(&lane->flow, &lane->costs, now, time);
         lane->reached++;
+    }
+    /* What follows a pause must not be measured from before it. */
+    if (lane->flow.count == 0 && lane->flow.open.units && now > vs_flow_finish(&lane->flow, 0) + LATE) {
+        struct vs_mark *mark = &lane->mark[lane->flow.first];
+        vs_lane_mark(lane);
+        mark->blind = true;
+        lane->curious = true;
     }
     return used;
 }
