@@ -8,10 +8,12 @@
 #include "../paths/calls.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +29,7 @@ static void child(struct shared *shared, int processes, uint64_t chunk)
 {
     void *context = NULL;
     dev_t_ptr at;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     int result = calls_load() == 0 ? cu.cuInit(0) : -1;
     if (result == SUCCESS)
         result = cu.cuDevicePrimaryCtxRetain(&context, 0);
