@@ -215,7 +215,10 @@ def main() -> None:
         for check in run_checks(options, Path(folder)):
             done.append(check)
             size = f"{check.slice / MIB:.0f}" if check.slice else "-"
-            print(f"| {check.name} | {size} | {check.used / MIB:.1f} | {check.problem or 'ok'} | {check.told} |", flush=True)
+            print(
+                f"| {check.name} | {size} | {check.used / MIB:.1f} | {check.problem or 'ok'} | {check.told} |",
+                flush=True,
+            )
             if options.json:
                 options.json.write_text(json.dumps([asdict(one) for one in done], indent=1))
     sys.exit(any(check.problem for check in done))
