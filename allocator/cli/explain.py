@@ -25,7 +25,7 @@ FITS: Final = 0
 FITS_NOT: Final = 1
 _SHOWN: Final = 5
 """Nodes named per reason in the table; JSON names all."""
-_TOLERATION: Final = Toleration(key=names.GPU_TAINT, operator="Exists", effect="NoSchedule")
+TOLERATION: Final = Toleration(key=names.GPU_TAINT, operator="Exists", effect="NoSchedule")
 """What the webhook adds."""
 
 
@@ -62,13 +62,18 @@ async def _answer(args: argparse.Namespace, now: datetime) -> Explanation:
         if args.pod:
             pod: Mapping[str, Any] = await client.get(PODS, args.pod, namespace=args.namespace)
         else:
-            pod = pod_in(_read(args.filename))
-        request = parse_pod(pod)
-        if request is None:
-            raise VramshareError("the pod asks for no GPU: any node will do, and vramshare has no say in it")
+            pod = pod_in(read(args.filename))
+        demand = await demand_of(client, pod)
         listing = await look(client, args.system_namespace)
-        demand = PodDemand.from_pod(pod, request, runtime=await _runtime(client, pod), tolerations=(_TOLERATION,))
     return explain(listing.fleet(now=now), demand, Policies().named(args.policy or demand.policy))
+
+
+async def demand_of(client: Client, pod: Mapping[str, Any]) -> PodDemand:
+    """What a pod asks, its RuntimeClass included."""
+    request = parse_pod(pod)
+    if request is None:
+        raise VramshareError("the pod asks for no GPU: any node will do, and vramshare has no say in it")
+    return PodDemand.from_pod(pod, request, runtime=await _runtime(client, pod), tolerations=(TOLERATION,))
 
 
 async def look(client: Client, namespace: str) -> Listing:
@@ -125,7 +130,8 @@ def table(found: Explanation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read(name: str) -> Mapping[str, Any]:
+def read(name: str) -> Mapping[str, Any]:
+    """The one object of a file; `-` is standard input."""
     text = sys.stdin.read() if name == "-" else Path(name).read_text()
     try:
         documents = [one for one in yaml.safe_load_all(text) if one]

@@ -54,7 +54,7 @@ class Listing:
             ledger = Ledger.from_data(node_of(one), one.get("data"))
             fleet.apply_grants(ledger.node, ledger.holds(inventories.get(ledger.node)))
         for pod in self.pods:
-            if (found := _placed(pod)) is not None:
+            if (found := placed(pod)) is not None:
                 fleet.apply_pod(found)
         return fleet
 
@@ -71,7 +71,7 @@ def _age(stamp: str | None, now: datetime) -> float:
         return float("inf")
 
 
-def _placed(pod: Json) -> PodOnNode | None:
+def placed(pod: Json) -> PodOnNode | None:
     """A pod that takes of a node: bound or granted, and not ended."""
     metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
