@@ -1,115 +1,46 @@
-"""Idle GPU time lent and taken back, by a real agent's timetables and real programs on a simulated GPU."""
+"""Memory that goes from one process of a container to another by file descriptor."""
 
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from tests.native.support import CONTEXT, MIB, Machine, numbers
 
-import pytest
-
-from allocator.agent.kubelet import activity, containers
-from allocator.agent.turns import Timetables
-from tests.native.loads import again, contained, limits, near, percent
-from tests.native.support import Container, Machine, Running
-
-LOOK, LEND = 0.5, 0.1
-"""Seconds between the agent's looks at its node, and at who is idle."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A kubelet's folder, the folder that containers mount, and an agent that keeps the timetables."""
-
-    folder: Path
-
-    @property
-    def library(self) -> Path:
-        """What containers see as /opt/vramshare."""
-        return self.folder / "library"
-
-    def container(self, name: str, *, cores: int, policy: str = "hard") -> Container:
-        """A container of a pod of its own, as the kubelet lays it out."""
-        made = Container(self.folder / name, shared=self.library)
-        made.folder.mkdir()
-        made.limit(limits(cores, tenant=f"{name}/run", more=f"policy={policy}"))
-        made.region.parent.mkdir()
-        volumes = self.folder / "kubelet/pods" / name / "volumes"
-        for kind, volume, target in (
-            ("kubernetes.io~downward-api", "vramshare-allocation-run", made.allocation.parent),
-            ("kubernetes.io~empty-dir", "vramshare-region", made.folder),
-        ):
-            (volumes / kind).mkdir(parents=True)
-            (volumes / kind / volume).symlink_to(target)
-        return made
-
-    def tables(self) -> Timetables:
-        """The agent's part."""
-        kubelet = self.folder / "kubelet"
-        return Timetables(
-            host_dir=self.library,
-            look=lambda: containers(kubelet, logs=self.folder / "logs"),
-            activity=lambda one: activity(kubelet, one),
-            now=time.monotonic_ns,
-        )
+LENDER = """
+import ctypes as c, os, subprocess, sys
+class Location(c.Structure):
+    _fields_ = [("type", c.c_int), ("id", c.c_int)]
+class Properties(c.Structure):
+    _fields_ = [("type", c.c_int), ("handles", c.c_int), ("location", Location), ("os", c.c_void_p),
+                ("more", c.c_ubyte * 8)]
+cu, size, context, none = c.CDLL("libcuda.so.1"), c.c_size_t(100 << 20), c.c_void_p(), c.c_ulonglong(0)
+def used():
+    free, total = c.c_size_t(), c.c_size_t()
+    assert cu.cuMemGetInfo_v2(c.byref(free), c.byref(total)) == 0
+    return total.value - free.value >> 20
+assert cu.cuInit(0) == 0 and cu.cuDevicePrimaryCtxRetain(c.byref(context), 0) == 0
+assert cu.cuCtxSetCurrent(context) == 0
+handle, address = c.c_ulonglong(), c.c_ulonglong()
+if len(sys.argv) == 2:
+    about, file = Properties(1, 1, Location(1, 0)), c.c_int()
+    assert cu.cuMemCreate(c.byref(handle), size, c.byref(about), none) == 0
+    assert cu.cuMemExportToShareableHandle(c.byref(file), handle, 1, none) == 0
+    borrower = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[1], str(file.value)],
+                                pass_fds=[file.value], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert borrower.stderr.readline() == "mapped\\n"
+    os._exit(0)
+assert cu.cuMemImportFromShareableHandle(c.byref(handle), c.c_void_p(int(sys.argv[2])), 1) == 0
+assert cu.cuMemAddressReserve(c.byref(address), size, none, none, none) == 0
+assert cu.cuMemMap(address, size, c.c_size_t(0), handle, none) == 0
+both = used()
+os.write(2, b"mapped\\n")
+sys.stdin.read()  # ends as the lender does, a moment before it is gone
+while (alone := used()) == both:
+    os.sched_yield()
+assert cu.cuMemUnmap(address, size) == 0 and cu.cuMemRelease(handle) == 0
+print(f"both={both} alone={alone} after={used()}")
+"""
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A node whose agent works until the test ends."""
-    made = Node(tmp_path)
-    (made.library / "gpus").mkdir(parents=True)
-    tables, stop = made.tables(), threading.Event()
-
-    def work() -> None:
-        looked = 0.0
-        while not stop.wait(LEND):
-            if time.monotonic() - looked >= LOOK:
-                looked = time.monotonic()
-                tables.update()
-            elif tables.lending:
-                tables.lend()
-
-    agent = threading.Thread(target=work)
-    agent.start()
-    yield made
-    stop.set()
-    agent.join()
-
-
-def after(phases: int, *running: Running) -> list[float]:
-    """The shares in so many further phases' last one, all at the same time."""
-    shares: list[float] = []
-    for _ in range(phases):
-        for one in running:
-            again(one)
-        shares = [percent(one.report()) for one in running]
-    return shares
-
-
-def test_idle_time_is_lent_and_comes_back(machine: Machine, node: Node):
-    """A burst tenant has the GPU while its neighbour is idle, its own share while that one works."""
-    bursting = node.container("burst", cores=30, policy="burst")
-    owning = node.container("owner", cores=70)
-    borrower = contained(machine, bursting, cores=30, phases=20)
-    borrower.report()
-    assert after(2, borrower)[0] > 80
-    owner = contained(machine, owning, cores=70, phases=20)
-    after(1, borrower)  # the loan is called in
-    owner.report()
-    own, owners = after(1, borrower, owner)
-    assert near(own, 30)
-    assert near(owners, 70)
-    owner.kill()
-    assert after(5, borrower)[0] > 80
-    borrower.kill()
-
-
-def test_a_hard_tenant_is_lent_nothing(machine: Machine, node: Node):
-    """It has its share, however idle its neighbour is."""
-    there = node.container("hard", cores=30)
-    node.container("owner", cores=70)
-    load = contained(machine, there, cores=30, phases=20)
-    load.report()
-    assert near(after(2, load)[0], 30)
-    load.kill()
+def test_a_borrower_takes_over_what_a_dead_process_lent(machine: Machine):
+    """Charged once while both live; to the borrower when the lender is gone; to nobody when it is released."""
+    shown = numbers(machine.run(["python3", "-c", LENDER, LENDER], memory="512Mi"))
+    context = shown["after"]
+    assert CONTEXT <= context * MIB < 2 * CONTEXT
+    assert shown == {"both": 2 * context + 100, "alone": context + 100, "after": context}
