@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         "policy": arguments.policy,
         "pods": arguments.pods.name,
         "seeds": arguments.seeds,
-        "mean": _over(results, np.mean),
-        "sd": _over(results, lambda values: np.std(values, ddof=1) if len(values) > 1 else 0.0),
+        "mean": _over(results, spread=False),
+        "sd": _over(results, spread=True),
     }
     if arguments.json:
         print(json.dumps({**summary, "runs": results}, indent=1))
@@ -73,15 +73,16 @@ def _one(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     return {**timeline.figures(), "decisions_per_s": len(times) / sum(times)}
 
 
-def _over(results: list[dict[str, Any]], fold: Any) -> dict[str, Any]:
-    return {
-        name: np.asarray(fold([one[name] for one in results], **_axis(value))).tolist()
-        for name, value in results[0].items()
-    }
-
-
-def _axis(value: object) -> dict[str, int]:
-    return {"axis": 0} if isinstance(value, list) else {}
+def _over(results: list[dict[str, Any]], *, spread: bool) -> dict[str, Any]:
+    """Mean or standard deviation of each figure over the seeds; of a list of figures, each by itself."""
+    folded = {}
+    for name in results[0]:
+        values = np.asarray([one[name] for one in results], dtype=float)
+        if spread:
+            folded[name] = values.std(axis=0, ddof=1 if len(results) > 1 else 0).tolist()
+        else:
+            folded[name] = values.mean(axis=0).tolist()
+    return folded
 
 
 def _show(summary: dict[str, Any]) -> None:
