@@ -162,12 +162,20 @@ class Committer:
             # Whoever is ready to ask for more on this node may join this write; in a burst it is worth a wait.
             burst = self._clock.monotonic() - desk.written < self._settings.burst
             await self._clock.sleep(min(desk.took, self._settings.company) if burst else 0)
-            written = await self._write(node, desk)
+            written = await self._write_safely(node, desk)
             desk.failures = 0 if written else desk.failures + 1
             if not desk.seen:
                 desk.due = False
             if desk.failures > 1:
                 await self._clock.sleep(_BACKOFF.wait(desk.failures - 2, self._random))
+
+    async def _write_safely(self, node: str, desk: Desk) -> bool:
+        """`_write`, whatever goes wrong in it: what waits on the desk must not wait for ever."""
+        try:
+            return await self._write(node, desk)
+        except Exception:  # noqa: BLE001  # whatever it is, removals must not be lost, and it is logged
+            _log.exception("ledger write failed, trying again", node=node)
+            return False
 
     async def _write(self, node: str, desk: Desk) -> bool:
         """One write at most; whether the ledger now stands as asked."""

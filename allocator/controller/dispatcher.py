@@ -140,7 +140,8 @@ class Dispatcher:
         world = self._engine.world
         grant = world.ledgers.made_for(one.uid)
         inventory = None if grant is None else world.inventories.get(grant.allocation.node)
-        if grant is not None and inventory is not None:
+        leaving = grant is not None and self._engine.committer.leaving(grant.allocation.id, grant.allocation.node)
+        if grant is not None and inventory is not None and not leaving:
             return Granted(grant=grant, inventory=inventory)
         granted, how = await self._engine.grant(asked)
         self._engine.metrics.grants.labels(how).inc()
@@ -183,12 +184,21 @@ class Dispatcher:
             current = await self._again(one)
             if carries(current, allocation.id):
                 return True  # an earlier patch, whose answer was lost
-            if current is None or Waiting.of(current) is None:
+            if current is None or not self._wants_still(one, Waiting.of(current)):
                 return False
             if invalid and version_of(current) == version_of(pod):
                 return False
             pod = current
         raise StaleError(f"pod {one.namespace}/{one.name} is being edited all the time")
+
+    def _wants_still(self, one: Waiting, current: Waiting | None) -> bool:
+        """Whether an edited pod still waits, for the same: a grant fits the constraints that it was made for."""
+        if current is None:
+            return False
+        before, after = self._understood(one).asked, _asked(current)
+        if isinstance(before, str) or isinstance(after, str):
+            return False
+        return self._engine.demand(before) == self._engine.demand(after)
 
     async def _again(self, one: Waiting) -> JsonObject | None:
         """The pod as it is now; None: it is gone."""

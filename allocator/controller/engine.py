@@ -24,6 +24,7 @@ from allocator.controller.settings import AllocatorSettings
 from allocator.controller.shelf import read
 from allocator.controller.world import World
 from allocator.core.demand import PodDemand
+from allocator.core.fitting import takes_still
 from allocator.core.placement import place
 from allocator.core.policies import Policies
 from allocator.core.reasons import NoFit
@@ -65,9 +66,9 @@ class Engine:
         if not self.world.fresh:
             raise NotReadyError("the allocator has not seen the cluster lately; try again shortly")
         check_names(asked)
-        if not asked.dry_run and (reused := self._reusable(asked)) is not None:
-            return reused, "reused"
         demand = self.demand(asked)
+        if not asked.dry_run and (reused := self._reusable(asked, demand)) is not None:
+            return reused, "reused"
         commit = self.settings.commit
         try:
             async with asyncio.timeout(commit.patience):
@@ -99,7 +100,7 @@ class Engine:
         inventory = self.world.inventories.get(allocation.node)
         if grant is None or inventory is None or grant.allocation != allocation:
             return None
-        if grant.namespace != namespace or grant.uid:
+        if grant.namespace != namespace or grant.uid or self.world.pods.carriers(allocation.id):
             return None
         return Granted(grant=grant, inventory=inventory)
 
@@ -127,14 +128,19 @@ class Engine:
             raise
         return Granted(grant=grant, inventory=inventory)
 
-    def _reusable(self, asked: GrantRequest) -> Granted | None:
-        """A grant that an earlier create of the same pod left behind."""
+    def _reusable(self, asked: GrantRequest, demand: PodDemand) -> Granted | None:
+        """A grant that an earlier create of the same pod left behind, if no pod carries it and this one may use it."""
         settings = self.settings.give_back
         within = timedelta(seconds=settings.grace - settings.request_limit)
         now = self.clock.now()
         for grant in self.world.ledgers.unseen(asked.namespace, asked.pod_name):
             allocation = grant.allocation
             if not may_reuse(grant, asked, now=now, within=within):
+                continue
+            if self.world.ledgers.known_for(allocation.id) > within or self.world.pods.carriers(allocation.id):
+                continue
+            node = self.world.fleet.node(allocation.node)
+            if node is None or not takes_still(node, demand.shape, allocation.uuids()):
                 continue
             inventory = self.world.inventories.get(allocation.node)
             if inventory is not None and not self.committer.leaving(allocation.id, allocation.node):

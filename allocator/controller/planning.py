@@ -64,9 +64,11 @@ def shape_of(request: PodRequest) -> str:
 def may_reuse(grant: Grant, asked: GrantRequest, *, now: datetime, within: timedelta) -> bool:
     """Whether an earlier create of the same pod left this grant behind, unused.
 
-    With a fixed name there can be but one such pod: creating it again means that the first create failed, or
-    that this one will. With a generated name two creates of one owner are two pods, of which either may still be
-    on its way: such a grant comes back by the grace alone.
+    With a fixed name there can be but one such pod: creating it again means that the first create failed, that
+    this one will, or that the first pod has gone already: `giveback.may_have_gone_on` keeps its end from ending the
+    second one's grant. With a generated name two creates of one owner are two pods, of which either may still be on
+    its way: such a grant comes back by the grace alone. So does that of a pod without an owner, which may come and
+    go quickly and must give back as quickly.
 
     Args:
         grant: made for a pod of this name.
@@ -74,7 +76,9 @@ def may_reuse(grant: Grant, asked: GrantRequest, *, now: datetime, within: timed
         now: the time.
         within: age up to which the new create surely ends before the grant would be given back as never seen.
     """
-    if asked.uid or grant.uid or asked.pod_name.endswith("*") or now - grant.granted > within:
+    if asked.uid or grant.uid or not asked.owner or asked.pod_name.endswith("*"):
+        return False
+    if now - grant.granted > within:
         return False
     mine = (asked.namespace, asked.pod_name, asked.owner, shape_of(asked.request))
     return mine == (grant.namespace, grant.pod, grant.owner, grant.shape)

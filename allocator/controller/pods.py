@@ -1,25 +1,36 @@
 """The pods of the cluster as far as the allocator cares: who runs where, who carries a grant, who waits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from allocator.api import names
+from allocator.api.grant import Grant
 from allocator.controller.signals import Signals
 from allocator.core.fleet import Fleet
-from allocator.core.giveback import ENDED, PodFacts
+from allocator.core.giveback import ENDED, PodFacts, holder
 from allocator.core.queue import Waiting, in_order
-from allocator.core.resources import pod_usage
+from allocator.core.resources import Usage, pod_usage
 from allocator.core.state import PodOnNode
 from allocator.kube import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What is remembered of one pod."""
+    """What is remembered of one pod.
+
+    Attributes:
+        facts: who it is.
+        allocation: the id that it carries; empty: none.
+        bound: the node that it was given; empty: none yet.
+        pinned: the node that its annotations name.
+        usage: what it takes of its node.
+    """
 
     facts: PodFacts
     allocation: str
-    node: str
+    bound: str
+    pinned: str
+    usage: Usage
 
 
 @dataclass(slots=True)
@@ -29,10 +40,12 @@ class PodBook:
     Attributes:
         fleet: told what pods take of their nodes.
         signals: told of carriers of grants, of room made, and of the queue.
+        granted: finds a grant by its id.
     """
 
     fleet: Fleet
     signals: Signals
+    granted: Callable[[str], Grant | None]
     _records: dict[str, _Record] = field(default_factory=dict)
     _carriers: dict[str, dict[str, PodFacts]] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
@@ -49,16 +62,7 @@ class PodBook:
         self._wait(key, pod)
         if before == record:
             return
-        if record.node and not record.facts.ended:
-            self.fleet.apply_pod(
-                PodOnNode(
-                    key=record.facts.uid,
-                    node=record.node,
-                    usage=pod_usage(pod.get("spec") or {}),
-                    allocation_id=record.allocation,
-                )
-            )
-        elif before is not None and before.node:
+        if not self._count(record) and before is not None and (before.bound or before.pinned):
             self.fleet.remove_pod(record.facts.uid)
             self.signals.room()
         if before is not None and before.allocation != record.allocation:
@@ -74,10 +78,17 @@ class PodBook:
             return
         if self._waiting.pop(key, None) is not None:
             self.signals.queue()
-        if record.node:
+        if record.bound or record.pinned:
             self.fleet.remove_pod(record.facts.uid)
             self.signals.room()
         self._put_down(record)
+
+    def arrived(self, allocations: Iterable[str]) -> None:
+        """These grants are new in a ledger: pods that were seen before them count from now on."""
+        for facts in (facts for allocation in allocations for facts in self.carriers(allocation)):
+            record = self._records.get(f"{facts.namespace}/{facts.name}")
+            if record is not None and record.facts.uid == facts.uid:
+                self._count(record)
 
     def carriers(self, allocation: str) -> Iterable[PodFacts]:
         """The pods that carry an allocation id, truly or not; those that were seen to go, as ended."""
@@ -107,6 +118,22 @@ class PodBook:
         elif self._waiting.pop(key, None) is not None:
             self.signals.queue()
 
+    def _count(self, record: _Record) -> bool:
+        """Count what a pod takes of its node, of the one that it is bound to, else of its grant's; says whether.
+
+        Anyone may write a node into a pod's annotations. Only the pod that a grant was made for takes anything there.
+        """
+        node = record.bound
+        if not node and record.allocation:
+            grant = self.granted(record.allocation)
+            if grant is not None and grant.allocation.node == record.pinned and holder(grant, [record.facts]):
+                node = record.pinned
+        if node and not record.facts.ended:
+            pod = PodOnNode(key=record.facts.uid, node=node, usage=record.usage, allocation_id=record.allocation)
+            self.fleet.apply_pod(pod)
+            return True
+        return False
+
     def _put_down(self, record: _Record) -> None:
         """A UID never comes back: whoever carried it has ended."""
         if record.allocation:
@@ -127,5 +154,7 @@ def _record(pod: JsonObject) -> _Record:
     return _Record(
         facts=facts,
         allocation=annotations.get(names.ALLOCATION_ID, "") if allocated else "",
-        node=spec.get("nodeName") or (annotations.get(names.NODE, "") if allocated else ""),
+        bound=spec.get("nodeName") or "",
+        pinned=annotations.get(names.NODE, "") if allocated else "",
+        usage=pod_usage(spec),
     )

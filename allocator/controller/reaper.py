@@ -35,6 +35,7 @@ class Reaper:
         """Grants have gone from a ledger, or appeared in it; their pods may be here already."""
         for grant_id in gone:
             self._engine.world.pods.forget(grant_id)
+        self._engine.world.pods.arrived(new)
         known = [grant_id for grant_id in new if self._engine.world.pods.carriers(grant_id)]
         self._touched.update(known)
         if known:
@@ -87,7 +88,7 @@ class Reaper:
         engine, grant_id = self._engine, grant.allocation.id
         pod = holder(grant, engine.world.pods.carriers(grant_id))
         grace = timedelta(seconds=engine.settings.give_back.grace)
-        found = verdict(grant, pod, now=engine.clock.now(), grace=grace)
+        found = verdict(grant, pod, known=engine.world.ledgers.known_for(grant_id), grace=grace)
         if found is Verdict.RELEASE:
             self._release(grant, why="ended")
         elif found is Verdict.MARK and pod is not None:
@@ -115,7 +116,9 @@ class Reaper:
             if grant.namespace not in listed:
                 pods, _ = await client.list(PODS, namespace=grant.namespace)
                 listed[grant.namespace] = {
-                    (pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID, "") for pod in pods
+                    (pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID, "")
+                    for pod in pods
+                    if (pod.get("status") or {}).get("phase") not in ENDED
                 }
             return grant.allocation.id in listed[grant.namespace]
         try:

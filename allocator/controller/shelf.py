@@ -6,6 +6,7 @@ number the newcomer wins: at worst a write is lost to a conflict and read again.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from allocator.controller.nodes import InventoryBook
 from allocator.controller.signals import Signals
 from allocator.core.fleet import Fleet
 from allocator.core.ledger import Ledger, node_of
-from allocator.kube import JsonObject
+from allocator.kube import Clock, JsonObject
 
 _log = structlog.get_logger(__name__)
 
@@ -47,16 +48,19 @@ class LedgerShelf:
         fleet: told what is held.
         inventories: for what an entry that cannot be read blocks.
         signals: told of grants that went or came, and of ledgers deleted under us.
+        clock: by which it is told how long a grant has been known.
     """
 
     fleet: Fleet
     inventories: InventoryBook
     signals: Signals
+    clock: Clock
     _kept: dict[str, Kept] = field(default_factory=dict)
     _nodes: dict[str, str] = field(default_factory=dict)
     _where: dict[str, str] = field(default_factory=dict)
     _unseen: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _uids: dict[str, str] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
 
     def get(self, node: str) -> Kept:
         """A node's ledger; an empty one where there is none."""
@@ -71,14 +75,15 @@ class LedgerShelf:
         node = self._where.get(grant_id)
         return None if node is None else self.get(node).ledger.grants.get(grant_id)
 
+    def known_for(self, grant_id: str) -> timedelta:
+        """How long a grant has been in a ledger under our eyes, whatever the clock of whoever granted it said."""
+        now = self.clock.monotonic()
+        return timedelta(seconds=now - self._since.get(grant_id, now))
+
     def unseen(self, namespace: str, pod: str) -> list[Grant]:
         """Grants made for a pod of this name (as it stood at admission) that no pod has appeared with yet."""
-        listed = self._unseen.get((namespace, pod), set())
-        found = {grant_id: self.find(grant_id) for grant_id in listed}
-        grants = [grant for grant in found.values() if grant is not None and not grant.uid]
-        listed &= {grant.allocation.id for grant in grants}
-        if not listed:
-            self._unseen.pop((namespace, pod), None)
+        found = [self.find(grant_id) for grant_id in self._unseen.get((namespace, pod), ())]
+        grants = [grant for grant in found if grant is not None and not grant.uid]
         return sorted(grants, key=lambda grant: grant.granted)
 
     def made_for(self, uid: str) -> Grant | None:
@@ -96,15 +101,12 @@ class LedgerShelf:
         gone = before.ledger.grants.keys() - kept.ledger.grants.keys()
         new = kept.ledger.grants.keys() - before.ledger.grants.keys()
         for grant_id in gone:
-            self._where.pop(grant_id, None)
-            self._uids.pop(before.ledger.grants[grant_id].uid, None)
+            self._unlist(before.ledger.grants[grant_id])
         for grant_id in new:
-            self._where[grant_id] = node
-            grant = kept.ledger.grants[grant_id]
-            if grant.uid:
-                self._uids[grant.uid] = grant_id
-            else:
-                self._unseen.setdefault((grant.namespace, grant.pod), set()).add(grant_id)
+            self._list(kept.ledger.grants[grant_id])
+        for grant_id in before.ledger.grants.keys() & kept.ledger.grants.keys():
+            if kept.ledger.grants[grant_id].uid and not before.ledger.grants[grant_id].uid:
+                self._no_longer_unseen(before.ledger.grants[grant_id])
         self.book(node)
         self.signals.grants(set(gone), set(new))
         if gone:
@@ -140,6 +142,32 @@ class LedgerShelf:
         if before.ledger.data:
             _log.error("ledger deleted by somebody; writing it anew", node=node, grants=len(before.ledger.grants))
             self.signals.lost(node, list(before.ledger.grants.values()))
+
+    def _list(self, grant: Grant) -> None:
+        """A grant is new."""
+        grant_id = grant.allocation.id
+        self._where[grant_id] = grant.allocation.node
+        self._since[grant_id] = self.clock.monotonic()
+        if grant.uid:
+            self._uids[grant.uid] = grant_id
+        else:
+            self._unseen.setdefault((grant.namespace, grant.pod), set()).add(grant_id)
+
+    def _unlist(self, grant: Grant) -> None:
+        """A grant is gone, and with it all that is remembered of it."""
+        grant_id = grant.allocation.id
+        self._where.pop(grant_id, None)
+        self._since.pop(grant_id, None)
+        if self._uids.get(grant.uid) == grant_id:
+            del self._uids[grant.uid]
+        self._no_longer_unseen(grant)
+
+    def _no_longer_unseen(self, grant: Grant) -> None:
+        listed = self._unseen.get((grant.namespace, grant.pod))
+        if listed is not None:
+            listed.discard(grant.allocation.id)
+            if not listed:
+                del self._unseen[grant.namespace, grant.pod]
 
 
 def read(node: str, configmap: JsonObject) -> Kept:

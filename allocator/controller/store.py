@@ -33,26 +33,27 @@ class Store:
         """A fresh list: drop what it lacks, put the rest."""
         present = {key_of(item): item for item in items}
         for key in self._keys - present.keys():
-            self._drop(key)
+            _guarded(key, self._drop, key)
         self._keys = set(present)
         for key, item in present.items():
-            self._guarded(key, item)
+            _guarded(key, self._put, key, item)
 
     def applied(self, item: JsonObject) -> None:
         """One object is new or has changed."""
         key = key_of(item)
         self._keys.add(key)
-        self._guarded(key, item)
+        _guarded(key, self._put, key, item)
 
     def removed(self, item: JsonObject) -> None:
         """One object is gone."""
         key = key_of(item)
         self._keys.discard(key)
-        self._drop(key)
+        _guarded(key, self._drop, key)
 
-    def _guarded(self, key: str, item: JsonObject) -> None:
-        """One object that makes no sense must not blind us for all others."""
-        try:
-            self._put(key, item)
-        except (TypeError, ValueError, AttributeError, KeyError) as reason:
-            _log.error("object passed over", key=key, kind=item.get("kind"), reason=repr(reason))
+
+def _guarded(key: str, tell: Callable[..., None], *what: object) -> None:
+    """One object that makes no sense must not blind us for all others: a watch would come upon it again for ever."""
+    try:
+        tell(*what)
+    except Exception:  # noqa: BLE001  # whatever it is, the objects behind it matter too, and it is logged
+        _log.exception("object passed over", key=key)

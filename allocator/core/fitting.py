@@ -5,7 +5,7 @@ several containers, of which two may share a GPU, it is a small packing problem 
 by search, in the order of preference that a policy gives, so that it finds an assignment whenever there is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -41,6 +41,13 @@ def node_refusal(node: NodeState, shape: Shape) -> str | None:
     if node.info is None:
         return "is not known to the cluster"
     return node.obstacle() or shape.filter.refusal(node.info) or _crowded(node, shape)
+
+
+def takes_still(node: NodeState, shape: Shape, uuids: Iterable[str]) -> bool:
+    """Whether a pod may use what was granted on a node before: it may go there, and the GPUs are there and well."""
+    if node.info is None or node.obstacle() or shape.filter.refusal(node.info):
+        return False
+    return set(uuids) <= {state.gpu.uuid for state in node.gpus if usable(state, shape)}
 
 
 def _crowded(node: NodeState, shape: Shape) -> str | None:

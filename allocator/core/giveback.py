@@ -7,7 +7,7 @@ seen is asked about only when no create request can still be on its way.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Final
 
@@ -49,19 +49,24 @@ class Verdict(Enum):
 
 
 def holder(grant: Grant, pods: Iterable[PodFacts]) -> PodFacts | None:
-    """The pod for which a grant was made, among those that carry its id.
+    """The pod for which a grant was made, among those that carry its id; one that lives before one that has ended.
 
     Anyone may write an id into a pod of a namespace that did not opt in; such a pod is not the holder.
     """
+    found = None
     for pod in pods:
         if pod.namespace != grant.namespace:
             continue
-        if grant.uid:
-            if pod.uid == grant.uid:
+        if pod.uid == grant.uid if grant.uid else names_pod(grant.pod, pod.name):
+            if not pod.ended:
                 return pod
-        elif names_pod(grant.pod, pod.name):
-            return pod
-    return None
+            found = found or pod
+    return found
+
+
+def may_have_gone_on(grant: Grant) -> bool:
+    """Whether a second create of its pod may have been given the same grant: see `allocator.controller.planning`."""
+    return bool(grant.owner) and not grant.uid and not grant.pod.endswith("*")
 
 
 def names_pod(written: str, name: str) -> bool:
@@ -69,19 +74,20 @@ def names_pod(written: str, name: str) -> bool:
     return name.startswith(written[:-1]) if written.endswith("*") else name == written
 
 
-def verdict(grant: Grant, pod: PodFacts | None, *, now: datetime, grace: timedelta) -> Verdict:
+def verdict(grant: Grant, pod: PodFacts | None, *, known: timedelta, grace: timedelta) -> Verdict:
     """What to do with a grant.
 
     Args:
         grant: as the ledger has it.
         pod: its holder; None: not to be seen.
-        now: the time.
+        known: how long the grant has stood in the ledger under the eyes of whoever decides: what it says of its
+            own time was read off another's clock.
         grace: how long a pod may take to appear; longer than any create request may take.
     """
-    if pod is not None:
-        if pod.ended:
-            return Verdict.RELEASE
+    if pod is not None and not pod.ended:
         return Verdict.KEEP if grant.uid else Verdict.MARK
-    if grant.uid or now - grant.granted > grace:
+    if pod is not None and not may_have_gone_on(grant):
+        return Verdict.RELEASE
+    if grant.uid or known > grace:
         return Verdict.ASK
     return Verdict.KEEP

@@ -14,6 +14,7 @@ from allocator.core.state import NodeState
 
 _FIRST_ROWS = 64
 _FIRST_GPUS = 8
+_WORD = 1 << 62
 _LOG_LIMIT = 1 << 16
 """Where the log is cut. Who has not asked since then looks at all rows once."""
 
@@ -181,16 +182,22 @@ class Table:
         self.kinds[row] = self.kind_numbers.setdefault(first, len(self.kind_numbers))
 
     def _write_free(self, row: int, node: NodeState) -> None:
-        self.cpu[row] = node.free.cpu
-        self.memory[row] = node.free.memory
+        self.cpu[row] = _word(node.free.cpu)
+        self.memory[row] = _word(node.free.memory)
         self.pods[row] = node.free_pods
         count = len(node.gpus)
         usable = [state.gpu.healthy for state in node.gpus]
         milli = [state.milli for state in node.gpus]
-        self.gpu_memory[row, :count] = [s.free_memory if ok else -1 for s, ok in zip(node.gpus, usable, strict=True)]
+        free_memory = [_word(state.free_memory) for state in node.gpus]
+        self.gpu_memory[row, :count] = [free if ok else -1 for free, ok in zip(free_memory, usable, strict=True)]
         self.gpu_cores[row, :count] = [s.free_cores if ok else -1 for s, ok in zip(node.gpus, usable, strict=True)]
         self.gpu_memory[row, count:] = self.gpu_cores[row, count:] = -1
         self.milli[row, :count] = milli
         self.milli[row, count:] = 0
         key = (self.kinds[row], node.free.cpu, node.free.memory, *sorted(milli))
         self.states[row] = self._state_numbers.setdefault(key, len(self._state_numbers))
+
+
+def _word(amount: int) -> int:
+    """The amount, or the nearest that an array holds: pods may ask for more than there is anywhere."""
+    return max(-_WORD, min(amount, _WORD))

@@ -11,6 +11,8 @@ from allocator.controller import AgentSettings, CommitSettings
 from allocator.kube import CONFIGMAPS, PODS, RUNTIME_CLASSES, errors
 from tests.unit.controller.cluster import SYSTEM, Cluster, ask
 
+OWNER = "StatefulSet/a/u"
+
 
 async def test_a_grant_stands_in_the_ledger_when_it_is_returned():
     """The ledger is made if there is none, and holds what the caller was told."""
@@ -316,8 +318,8 @@ async def test_a_named_pod_created_again_gets_the_same_grant():
     """A pod that is refused later and created again and again holds one grant, not many."""
     cluster = Cluster()
     async with cluster.allocator() as allocator:
-        first = await allocator.grant(ask("a"))
-        assert await allocator.grant(ask("a")) == first
+        first = await allocator.grant(ask("a", owner=OWNER))
+        assert await allocator.grant(ask("a", owner=OWNER)) == first
         assert len(cluster.ledger().grants) == 1
 
 
@@ -325,9 +327,9 @@ async def test_a_grant_about_to_be_given_back_is_not_reused():
     """The new create must end before the old grant's grace does."""
     cluster = Cluster()
     async with cluster.allocator() as allocator:
-        first = await allocator.grant(ask("a"))
+        first = await allocator.grant(ask("a", owner=OWNER))
         await cluster.pass_time(31)
-        second = await allocator.grant(ask("a"))
+        second = await allocator.grant(ask("a", owner=OWNER))
         assert second.grant.allocation.id != first.grant.allocation.id
 
 
@@ -335,8 +337,8 @@ async def test_another_shape_is_another_grant():
     """The pod was changed before it was created again."""
     cluster = Cluster()
     async with cluster.allocator() as allocator:
-        first = await allocator.grant(ask("a", mib=100))
-        second = await allocator.grant(ask("a", mib=200))
+        first = await allocator.grant(ask("a", owner=OWNER, mib=100))
+        second = await allocator.grant(ask("a", owner=OWNER, mib=200))
         assert second.grant.allocation.id != first.grant.allocation.id
 
 

@@ -14,9 +14,9 @@ GRACE = timedelta(seconds=90)
 ALLOCATION = Allocation(id="a", node="n", containers={"w": (Slice("GPU-1", Memory.mib(1)),)})
 
 
-def grant(*, pod: str = "web-*", uid: str = "") -> Grant:
+def grant(*, pod: str = "web-*", uid: str = "", owner: str = "") -> Grant:
     """A grant, not seen unless said."""
-    return Grant(allocation=ALLOCATION, namespace="team", pod=pod, granted=NOON, uid=uid)
+    return Grant(allocation=ALLOCATION, namespace="team", pod=pod, granted=NOON, uid=uid, owner=owner)
 
 
 def pod(*, name: str = "web-1", uid: str = "u-1", namespace: str = "team", ended: bool = False) -> PodFacts:
@@ -31,6 +31,8 @@ def pod(*, name: str = "web-1", uid: str = "u-1", namespace: str = "team", ended
         (grant(uid="u-1"), pod(), 1, Verdict.KEEP),
         (grant(uid="u-1"), pod(ended=True), 1, Verdict.RELEASE),
         (grant(), pod(ended=True), 1, Verdict.RELEASE),
+        (grant(pod="web-0", owner="StatefulSet/web/u"), pod(name="web-0", ended=True), 1, Verdict.KEEP),
+        (grant(pod="web-0", owner="StatefulSet/web/u"), pod(name="web-0", ended=True), 91, Verdict.ASK),
         (grant(), None, 90, Verdict.KEEP),
         (grant(), None, 91, Verdict.ASK),
         (grant(uid="u-1"), None, 1, Verdict.ASK),
@@ -39,7 +41,7 @@ def pod(*, name: str = "web-1", uid: str = "u-1", namespace: str = "team", ended
 )
 def test_verdicts(held, seen, age, wanted):
     """An ended pod frees, a living one keeps, and absence alone proves nothing."""
-    assert verdict(held, seen, now=NOON + timedelta(seconds=age), grace=GRACE) is wanted
+    assert verdict(held, seen, known=timedelta(seconds=age), grace=GRACE) is wanted
 
 
 def test_holder_is_of_the_namespace_and_name():
