@@ -146,7 +146,8 @@ class Admission:
             return None
         if allocation.containers.keys() != {one.container for one in request.containers}:
             return None
-        return await self._allocator.recognise(review.namespace, allocation)
+        found = await self._allocator.recognise(review.namespace, allocation)
+        return found if found is not None and found.grant.pod == review.name else None
 
     async def _decide(self, review: Review, request: PodRequest, pod: Json) -> Granted | Queued:
         asked = GrantRequest(

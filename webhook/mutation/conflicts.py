@@ -32,6 +32,16 @@ def refuse_conflicts(pod: Mapping[str, Any], gpu_containers: Container[str]) -> 
                     _check(mount.get("mountPath", ""), container["name"], has_slice=container["name"] in gpu_containers)
 
 
+def refuse_device_lists(container: Mapping[str, Any]) -> None:
+    """Look at the mounts of a container that is to see no GPU.
+
+    Raises:
+        RequestError: one chooses GPUs.
+    """
+    for mount in container.get("volumeMounts") or ():
+        _check(mount.get("mountPath", ""), container["name"], has_slice=False)
+
+
 def _check(path: str, container: str, *, has_slice: bool) -> None:
     place = _resolved(path)
     if _within(place, _DEVICE_LIST):

@@ -9,9 +9,18 @@ from typing import Any
 
 from allocator.api import names
 from webhook.mutation import create, environment, files, scheduling
+from webhook.mutation.conflicts import refuse_device_lists
 from webhook.mutation.outcome import Notes
 from webhook.mutation.resources import without_gpu_resources
-from webhook.mutation.shapes import Json, annotations_of, spec_of, with_annotations, with_containers, with_spec
+from webhook.mutation.shapes import (
+    Json,
+    annotations_of,
+    labels_of,
+    spec_of,
+    with_annotations,
+    with_containers,
+    with_spec,
+)
 
 
 def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, notes: Notes) -> Json:
@@ -32,16 +41,22 @@ def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, not
     if not answers:
         pod = _gate(pod, old, notes)
         pod = _pin(pod, old)
+    pod = _inside(pod, old, notes)
     return with_annotations(pod, _annotations(new, old, answers=answers, notes=notes))
 
 
 def void_new_ephemeral(new: Mapping[str, Any], old: Mapping[str, Any], notes: Notes) -> Json:
-    """Ephemeral containers that were not there before see no GPU and none of our volumes."""
+    """Ephemeral containers that were not there before see no GPU and none of our volumes.
+
+    Raises:
+        RequestError: one chooses GPUs by a mount.
+    """
     known = {one.get("name") for one in spec_of(old).get("ephemeralContainers") or ()}
 
     def change(kind: str, container: Json) -> Json:
         if kind != "ephemeralContainers" or container["name"] in known:
             return container
+        refuse_device_lists(container)
         container = environment.without_slice(container, {}, notes)
         mounts = container.get("volumeMounts") or []
         allowed = files.with_ours(mounts, [])
@@ -115,6 +130,18 @@ def _annotations(new: Mapping[str, Any], old: Mapping[str, Any], *, answers: boo
     elif any(names.is_request(key) and before.get(key) != value for key, value in after.items()):
         notes.add("this pod was created without a GPU slice and gets none now; delete it and create it anew")
     return {**kept, **results}
+
+
+def _inside(pod: Json, old: Mapping[str, Any], notes: Notes) -> Json:
+    """The pod's way out as it was: with the label, the next update would not be shown to us."""
+    labels, before = dict(labels_of(pod)), labels_of(old).get(names.INJECT_LABEL)
+    if labels.get(names.INJECT_LABEL) != names.INJECT_DISABLED or before == names.INJECT_DISABLED:
+        return pod
+    notes.add(f"label {names.INJECT_LABEL} stays as it was: a pod opts out when it is created, not later")
+    del labels[names.INJECT_LABEL]
+    if before is not None:
+        labels[names.INJECT_LABEL] = before
+    return {**pod, "metadata": {**pod["metadata"], "labels": labels}}
 
 
 def _results(pod: Mapping[str, Any]) -> dict[str, str]:

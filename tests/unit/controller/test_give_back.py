@@ -214,3 +214,20 @@ async def test_a_leader_that_stops_without_an_api_server_stops_all_the_same():
         assert first.leading
         cluster.api.before = fault
     assert not first.leading
+
+
+async def test_a_mishap_amid_a_write_leaves_nothing_undone():
+    """Whatever goes wrong while a ledger is written, what waits for it is written later."""
+    cluster = Cluster()
+    mishaps = iter([ZeroDivisionError("a mistake of ours")])
+
+    def fault(verb, path, _body):
+        if verb == "PUT" and "configmaps" in path and (mishap := next(mishaps, None)):
+            raise mishap
+
+    async with cluster.allocator() as allocator:
+        granted = await allocator.grant(ask("a"))
+        cluster.api.before = fault
+        cluster.run_pod(granted, phase="Succeeded")
+        await cluster.pass_time(3)
+        assert cluster.ledger().grants == {}

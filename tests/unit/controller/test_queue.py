@@ -238,3 +238,48 @@ async def test_the_depth_is_a_metric():
         assert allocator.metrics.registry.get_sample_value("vramshare_queued_pods") == 1
         assert allocator.metrics.registry.get_sample_value("vramshare_leading") == 1
         assert allocator.metrics.registry.get_sample_value("vramshare_watch_age_seconds", {"resource": "pods"}) == 0
+
+
+async def test_a_pod_edited_to_go_elsewhere_is_not_pinned_where_it_was_to_go():
+    """A grant holds for the constraints that it was made for; an edited pod is placed anew."""
+    cluster = Cluster("n1", "n2")
+    moved = []
+
+    def fault(verb, path, body):
+        if verb == "PATCH" and path.endswith("/pods/a") and isinstance(body, list) and not moved:
+            pod = cluster.api.see(PODS, "a", namespace="team")
+            [granted] = [*cluster.ledger("n1").grants.values(), *cluster.ledger("n2").grants.values()]
+            moved.append("n2" if granted.allocation.node == "n1" else "n1")
+            pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": moved[0]}
+            cluster.api.put(PODS, pod, namespace="team")
+
+    async with cluster.allocator():
+        cluster.api.before = fault
+        cluster.queue_pod("a")
+        await rounds(cluster, 5)
+        assert cluster.annotation("a", names.NODE) == moved[0]
+        assert [len(cluster.ledger(node).grants) for node in ("n1", "n2")].count(1) == 1
+
+
+async def test_a_grant_on_its_way_back_is_given_to_nobody():
+    """The pod refused its patch; edited before the grant is out of the ledger, it gets another one."""
+    cluster = Cluster()
+    shut = [True]
+
+    def fault(verb, path, body):
+        if verb == "PATCH" and path.endswith("/pods/a") and shut[0]:
+            raise errors.InvalidError("immutable", status=422)
+        if verb == "PUT" and "configmaps" in path and shut[0] and not body["data"]:
+            raise errors.UnreachableError("down")
+
+    async with cluster.allocator():
+        cluster.api.before = fault
+        pod = cluster.queue_pod("a")
+        await rounds(cluster, 2)
+        [refused] = cluster.ledger().grants
+        shut[0] = False
+        cluster.api.put(PODS, pod, namespace="team")
+        await rounds(cluster, 12)
+        [kept] = cluster.ledger().grants
+        assert kept != refused
+        assert cluster.annotation("a", names.ALLOCATION_ID) == kept

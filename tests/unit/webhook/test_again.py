@@ -206,3 +206,12 @@ async def test_queued_mark_without_a_gate_is_no_mark() -> None:
     del changed["spec"]["schedulingGates"]
     second = await admit(changed)
     assert second.annotations["vramshare.io/status"] == "allocated"
+
+
+async def test_another_pods_unused_allocation_is_replaced() -> None:
+    """A copied answer is no answer: each pod has a grant of its own."""
+    first = await admit(gpu_pod())
+    second = copy.deepcopy(first.pod)
+    second["metadata"]["name"] = "q"
+    got = await admit(second, allocator=first.allocator)
+    assert got.annotations["vramshare.io/allocation-id"] != first.annotations["vramshare.io/allocation-id"]

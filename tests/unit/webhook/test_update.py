@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from allocator.api.errors import NoCapacityError
+from allocator.api.errors import NoCapacityError, RequestError
 from tests.unit.webhook.support import FakeAllocator, Outcome, admit, container, env, gpu_pod, pod
 
 FULL = NoCapacityError("full")
@@ -192,3 +192,23 @@ async def test_other_subresources_are_left_alone(subresource: str) -> None:
     """A kubelet's status update is none of ours."""
     got = await admit(PLAIN, old=PLAIN, subresource=subresource)
     assert not got.answer.patch
+
+
+async def test_the_way_out_stays_shut() -> None:
+    """With the label on, later updates would pass us by, and with them any annotation."""
+    stored = await admit(PLAIN)
+    new = copy.deepcopy(stored.pod)
+    new["metadata"]["labels"] = {"vramshare.io/inject": "disabled", "app": "x"}
+    got = await replaced(new, stored)
+    assert got.pod["metadata"]["labels"] == {"app": "x"}
+    assert "label vramshare.io/inject stays as it was" in got.answer.warnings[-1]
+
+
+async def test_ephemeral_container_cannot_choose_gpus_by_mounts() -> None:
+    """The NVIDIA runtime may be set up to read a list of GPUs from the paths of mounts."""
+    stored = pod(None)
+    debugger = container("debug")
+    debugger["volumeMounts"] = [{"name": "d", "mountPath": "/var/run/nvidia-container-devices/all"}]
+    new = pod(None, ephemeralContainers=[debugger])
+    with pytest.raises(RequestError, match="takes mounts there for a choice of GPUs"):
+        await admit(new, old=stored, subresource="ephemeralcontainers")
