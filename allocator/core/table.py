@@ -15,6 +15,8 @@ from allocator.core.state import NodeState
 _FIRST_ROWS = 64
 _FIRST_GPUS = 8
 _WORD = 1 << 62
+_MOST_STATES = 100_000
+"""How many states of nodes are told apart before those of the past are forgotten."""
 _LOG_LIMIT = 1 << 16
 """Where the log is cut. Who has not asked since then looks at all rows once."""
 
@@ -34,6 +36,7 @@ class Table:
         taints: number of the node's set of taints in `taint_sets`.
         states: equal numbers mean equal nodes: same free CPU and memory, same GPUs up to their order.
         kinds: number of the row's kind of GPU (its first GPU's capacity and model).
+        most_states: how many states are told apart before those of the past are forgotten.
         largest_cpu, largest_memory, largest_gpus: of any one node, GPUs in thousandths of a GPU.
     """
 
@@ -50,6 +53,7 @@ class Table:
         self.generation = 0
         self.largest_cpu = self.largest_memory = self.largest_gpus = 1
         self._spare: list[int] = []
+        self.most_states = _MOST_STATES
         self._state_numbers: dict[tuple[object, ...], int] = {}
         self._ranks: Ints | None = None
         self._allocate(_FIRST_ROWS, _FIRST_GPUS)
@@ -194,8 +198,24 @@ class Table:
         self.gpu_memory[row, count:] = self.gpu_cores[row, count:] = -1
         self.milli[row, :count] = milli
         self.milli[row, count:] = 0
-        key = (self.kinds[row], node.free.cpu, node.free.memory, *sorted(milli))
-        self.states[row] = self._state_numbers.setdefault(key, len(self._state_numbers))
+        if len(self._state_numbers) > self.most_states:
+            self._renumber()
+        self.states[row] = self._number(row, node)
+
+    def _number(self, row: int, node: NodeState) -> int:
+        """The number of a node's state."""
+        milli = sorted(state.milli for state in node.gpus)
+        key = (int(self.kinds[row]), node.free.cpu, node.free.memory, *milli)
+        return self._state_numbers.setdefault(key, len(self._state_numbers))
+
+    def _renumber(self) -> None:
+        """Forget the states that no node is in any more, and with them everything remembered by number."""
+        self._state_numbers.clear()
+        for row, node in enumerate(self.nodes):
+            if node is not None:
+                self.states[row] = self._number(row, node)
+        self.most_states = max(self.most_states, 2 * len(self._state_numbers))
+        self.forget_views()
 
 
 def _word(amount: int) -> int:

@@ -66,13 +66,14 @@ def copy(fleet: Fleet) -> Fleet:
 
 
 class Script:
-    """A fleet to which things happen."""
+    """A fleet to which things happen. It tells few states apart, so that their numbers are given anew at times."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.fleet = Fleet()
         self.policy = Policies().named(name)
         self.grants: list[Grant] = []
+        self.fleet.table.most_states = 3
         for each in NODES:
             self.fleet.apply_node(node(each, cordoned=False))
             self.fleet.apply_inventory(inventory(each, 2))

@@ -77,7 +77,7 @@ class Foresight:
         self._streams: dict[int, Streams] = {}
         self._values: dict[tuple[int, State], float] = {}
         self._plans: dict[Shape, _Plans] = {}
-        self._mark: tuple[int, int] = (-1, -1)
+        self._mark: tuple[int, int, int] = (-1, -1, -1)
 
     def epoch(self, table: Table) -> Hashable:
         """Best fit's measure: the close look has its own memory."""
@@ -121,7 +121,7 @@ class Foresight:
             yield Choice(row=row, gpus=_order(table, row, gpus, first), score=-key[0])
 
     def _follow(self, table: Table) -> None:
-        mark = (id(table), table.mix.epoch.number)
+        mark = (id(table), table.mix.epoch.number, table.generation)
         if mark != self._mark or len(self._values) > _MOST_REMEMBERED:
             self._mark = mark
             self._streams.clear()
