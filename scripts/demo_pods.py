@@ -85,6 +85,16 @@ def pod_of(stage: Stage, worker: Worker) -> dict[str, Any]:
     return stage.show.until(f"{worker.name} has a pod", first, seconds=_APPEAR)
 
 
+def granted_pod_of(stage: Stage, worker: Worker) -> dict[str, Any]:
+    """The worker's pod once it has its slice: it may have waited for a node that had just come up."""
+
+    def granted() -> dict[str, Any] | None:
+        pod = pod_of(stage, worker)
+        return pod if annotation(pod, names.DEVICES) else None
+
+    return stage.show.until(f"{worker.name} is granted its slice", granted, seconds=RUN)
+
+
 def progress(stage: Stage, worker: Worker) -> tuple[int, int, int]:
     """Products so far, and MiB used and shown, from the worker's latest line."""
 

@@ -18,6 +18,7 @@ from demo_pods import (
     Worker,
     annotation,
     booked,
+    granted_pod_of,
     later,
     on_the_real_gpu,
     pod_of,
@@ -75,18 +76,19 @@ def _share(stage: Stage, title: str, workers: tuple[Worker, ...]) -> None:
         show.run(f"cat {one.file}")
     files = " ".join(f"-f {one.file}" for one in workers)
     show.run(f"kubectl -n {TEAM} apply {files}")
-    pods = [pod_of(stage, one) for one in workers]
+    pods = [granted_pod_of(stage, one) for one in workers]
     if stage.kubelets:
         for one in workers:
             show.run(f"kubectl -n {TEAM} wait --for=condition=Ready pod -l app={one.name} --timeout={RUN:.0f}s")
-    show.run(
+    table = show.run(
         f"kubectl -n {TEAM} get pods -l 'app in ({workers[0].name},{workers[1].name})' "
-        r"-o custom-columns=NAME:.metadata.name,STATUS:.status.phase,NODE:.spec.nodeName,"
-        r"GPU:.metadata.annotations.vramshare\.io/devices"
+        r"-o custom-columns='NAME:.metadata.name,STATUS:.status.phase,NODE:.spec.nodeName,"
+        r"GPU:.metadata.annotations.vramshare\.io/devices'"
     )
     devices = {annotation(pod, "vramshare.io/devices") for pod in pods}
     both = " and ".join(one.name for one in workers)
-    show.claim(f"{both} share one GPU", len(devices) == 1 and "" not in devices, ", ".join(sorted(devices)))
+    shown = all(uuid in table for uuid in devices)
+    show.claim(f"{both} share one GPU", len(devices) == 1 and shown, ", ".join(sorted(devices)))
     if stage.kubelets:
         pods = [pod_of(stage, one) for one in workers]
         phases = {pod["status"].get("phase") for pod in pods}

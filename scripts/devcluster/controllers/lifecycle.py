@@ -5,6 +5,7 @@ that was deleted are deleted by force after a while. Eviction from unreachable n
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -30,12 +31,21 @@ class NodeLifecycle:
         self._leases = shared.informer(LEASES)
         self._pods = shared.informer(PODS)
         self._orphaned_since: dict[str, float] = {}
+        self._changed = asyncio.Event()
+        self._nodes.on_change(self._notice)
+
+    def _notice(self, _before: Object | None, after: Object | None) -> None:
+        """A node whose taints belie its health is seen to at once: pods may be waiting for it."""
+        if after is not None and health_taints(after, silent=False, now=0) is not None:
+            self._changed.set()
 
     async def run(self) -> None:
-        """Look after all nodes every few seconds until cancelled."""
+        """Look after all nodes every few seconds, and when one's health changes, until cancelled."""
         while True:
+            self._changed.clear()
             await self.round()
-            await self._shared.clock.sleep(_ROUND_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _ROUND_SECONDS)
 
     async def round(self) -> None:
         """Look after all nodes once."""
