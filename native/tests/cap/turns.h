@@ -37,8 +37,8 @@ double seconds_now(void);
 /* Prints "name=value" at once. */
 void report(const char *name, uint64_t value);
 
-/* Waits for a line on standard input, or its end. */
-void wait_for_a_line(void);
+/* Waits for a line on standard input; 0 at its end: nobody wants to know any more. */
+int wait_for_a_line(void);
 
 /* Loads the driver, makes a context with kernels of `unit` ns. */
 void open_driver(uint64_t unit);

@@ -37,10 +37,12 @@ void report(const char *name, uint64_t value)
     fflush(stdout);
 }
 
-void wait_for_a_line(void)
+int wait_for_a_line(void)
 {
-    for (int c = getchar(); c != '\n' && c != EOF; c = getchar())
-        ;
+    int c = getchar();
+    while (c != '\n' && c != EOF)
+        c = getchar();
+    return c == '\n';
 }
 
 static void *find(const char *name)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from allocator.agent.kubelet import Container, activity, containers, kubelet_folder
-from allocator.agent.top import command, rows, table
+from allocator.agent.region import GpuUse, Region
+from allocator.agent.top import HEADER, Reading, command, rows, table
 from allocator.api.allocation import Slice
 from allocator.api.errors import VramshareError
-from allocator.api.quantities import Memory
+from allocator.api.quantities import CoresPolicy, Memory
 from tests.unit.agent.test_region import UUIDS, made
 
 UID = "0b6f7a1e-0000-4000-8000-000000000001"
@@ -90,7 +91,8 @@ def test_a_broken_region_leaves_the_limits_readable(root: Path) -> None:
     (one,) = look(root)
     assert one.slices
     assert one.problem == "region: cut off"
-    assert any("region: cut off" in line for line in table(rows([one])))
+    shown = rows(Reading(at=0, containers=[one]), Reading(at=0, containers=()))
+    assert any("region: cut off" in line for line in table(shown))
 
 
 def test_a_pod_without_logs_goes_by_its_uid(root: Path) -> None:
@@ -109,16 +111,44 @@ def test_the_kubelets_folder_is_found_on_other_distributions(tmp_path: Path) -> 
 
 def test_the_table_is_aligned_and_says_used_of_limit(root: Path) -> None:
     """One row per container and GPU."""
-    header, row = table(rows(look(root)))
-    assert row.split() == ["team/worker-1", "main", GPU, "0Mi", "0Mi", "33%", "0Mi", "3", "3"]
+    now = Reading(at=1000, containers=look(root))
+    header, row = table(rows(now, Reading(at=0, containers=())))
+    expected = ["team/worker-1", "main", GPU, "0Mi", "0Mi", "33%", "0Mi", "3", "-", "25%", "-", "-", "3"]
+    assert row.split() == expected
     assert header.index("USED") == row.index("0Mi")
+
+
+def timed(*, used: int, waited: int, debt: int = 0) -> Container:
+    """A burst container with this account of its GPU time, in milliseconds."""
+    use = GpuUse(
+        uuid=GPU,
+        used=0,
+        overhead=0,
+        pending=0,
+        peak=0,
+        limit=0,
+        refused=0,
+        time_used=used * 10**6,
+        time_waited=waited * 10**6,
+        time_debt=debt * 10**6,
+    )
+    part = Slice(uuid=GPU, memory=Memory(1), cores=25, policy=CoresPolicy.BURST)
+    return Container(uid=UID, name="c", pod="p", slices=(part,), region=Region(gpus=(use,), processes=()))
+
+
+def test_the_table_says_what_share_of_gpu_time_was_used() -> None:
+    """Of the time between two readings, beside the cap, the time that launches were held back and what is owed."""
+    before = Reading(at=0, containers=[timed(used=1000, waited=500)])
+    now = Reading(at=2 * 10**9, containers=[timed(used=1480, waited=1500, debt=-3)])
+    (row,) = rows(now, before)
+    assert row[HEADER.index("TIME%") : HEADER.index("PROCESSES")] == ("24%", "25%+", "50%", "-3.0ms")
 
 
 def test_the_command_prints_one_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`vramshare top --once`."""
     parser = ArgumentParser()
     command.add_arguments(parser)
-    assert command.run(parser.parse_args(["--once", "--host-root", os.fspath(root)])) == 0
+    assert command.run(parser.parse_args(["--once", "--sample", "0", "--host-root", os.fspath(root)])) == 0
     assert "team/worker-1" in capsys.readouterr().out
 
 
