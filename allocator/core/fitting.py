@@ -14,8 +14,10 @@ from allocator.api.quantities import Memory
 from allocator.core.demand import Shape, SliceAsk
 from allocator.core.state import GpuState, NodeState
 
-_MOST_STEPS: Final = 20_000
+_MOST_STEPS: Final = 5_000
 """Where a search ends that no real pod needs: containers times GPUs is a few dozen."""
+_FAIR_STEPS: Final = 64
+"""What every node gets, however hard the search was on those before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,20 @@ class Part:
 
 Assignment = tuple[tuple[Part, ...], ...]
 """For each ask of a shape, its slices."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """Steps that one decision may still search for, over all nodes.
+
+    A pod can be made up so that each node is a hard puzzle. Without a common end it would hold up all others' pods.
+    """
+
+    left: int = _MOST_STEPS
+
+    def share(self) -> int:
+        """What the next node may take of it."""
+        return max(_FAIR_STEPS, self.left)
 
 
 def usable(state: GpuState, shape: Shape) -> bool:
@@ -62,21 +78,26 @@ def _crowded(node: NodeState, shape: Shape) -> str | None:
     return None
 
 
-def assign(node: NodeState, shape: Shape, order: Sequence[int]) -> Assignment | None:
+def assign(node: NodeState, shape: Shape, order: Sequence[int], patience: Patience | None = None) -> Assignment | None:
     """Give each ask its GPUs.
 
     Args:
         node: the node.
         shape: what is asked.
         order: positions of GPUs that may be used, most preferred first.
+        patience: of the decision that this node is looked at for; None: it is the only one.
 
     Returns:
-        The first assignment in the order's sense, larger asks having the first choice; None: none exists.
+        The first assignment in the order's sense, larger asks having the first choice; None: none exists, or none
+        was found with patience.
     """
+    patience = patience or Patience()
     memory = [state.free_memory for state in node.gpus]
     cores = [state.free_cores for state in node.gpus]
     ranked = sorted(range(len(shape.asks)), key=lambda at: _weight(shape.asks[at], node), reverse=True)
-    found = _Search(node=node, shape=shape, order=tuple(order), ranked=ranked).run(memory, cores)
+    search = _Search(node=node, shape=shape, order=tuple(order), ranked=ranked, most=patience.share())
+    found = search.run(memory, cores)
+    patience.left = max(0, patience.left - search.steps)
     return None if found is None else tuple(found[at] for at in range(len(shape.asks)))
 
 
@@ -88,23 +109,27 @@ def _weight(ask: SliceAsk, node: NodeState) -> tuple[int, int, int]:
 
 @dataclass(slots=True)
 class _Search:
-    """Depth-first over the asks; states that failed are remembered, however they were reached."""
+    """Depth-first over the asks; states that failed are remembered, however they were reached.
+
+    Two states that differ only in which of several equal GPUs is how full are one state.
+    """
 
     node: NodeState
     shape: Shape
     order: tuple[int, ...]
     ranked: list[int]
+    most: int
     steps: int = 0
 
     def run(self, memory: list[int], cores: list[int]) -> dict[int, tuple[Part, ...]] | None:
         return self._place(0, memory, cores, set())
 
     def _place(
-        self, depth: int, memory: list[int], cores: list[int], failed: set[tuple[int, tuple[int, ...], tuple[int, ...]]]
+        self, depth: int, memory: list[int], cores: list[int], failed: set[tuple[int, tuple[tuple[int, int, int], ...]]]
     ) -> dict[int, tuple[Part, ...]] | None:
         if depth == len(self.ranked):
             return {}
-        key = (depth, tuple(memory), tuple(cores))
+        key = (depth, tuple(sorted((self.node.gpus[at].capacity, memory[at], cores[at]) for at in self.order)))
         if key in failed:
             return None
         ask = self.shape.asks[self.ranked[depth]]
@@ -112,7 +137,7 @@ class _Search:
         able = [at for at in self.order if memory[at] >= sizes[at] and cores[at] >= ask.cores]
         for chosen in combinations(able, ask.gpus):
             self.steps += 1
-            if self.steps > _MOST_STEPS:
+            if self.steps > self.most:
                 return None
             for at in chosen:
                 memory[at] -= sizes[at]

@@ -9,7 +9,7 @@ import numpy as np
 from allocator.api.allocation import Slice
 from allocator.api.quantities import Memory
 from allocator.core.demand import ANY, PodDemand, Shape
-from allocator.core.fitting import Assignment, assign
+from allocator.core.fitting import Assignment, Patience, assign
 from allocator.core.fleet import Fleet
 from allocator.core.policies.base import Policy, Rater
 from allocator.core.policies.foresight import Choice
@@ -60,12 +60,12 @@ def place(
         The best placement, the same for the same snapshot; or why nothing fits.
     """
     rater = as_rater(policy)
-    view = fleet.view(demand.shape, rater)
+    view, patience = fleet.view(demand.shape, rater), Patience()
     for row, order, score in _candidates(fleet.table, view, rater, excluded):
         node = fleet.table.nodes[row]
         if node is None:
             continue
-        assignment = assign(node, demand.shape, order)
+        assignment = assign(node, demand.shape, order, patience)
         if assignment is not None:
             return Placement(node=node.name, containers=slices_of(node, demand, assignment), score=score)
     return NoFit(fleet, demand, excluded=frozenset(excluded))
