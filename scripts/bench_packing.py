@@ -32,7 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=seeds, default=seeds("42-51"), help="such as 42-51 or 42,43")
     parser.add_argument("--times", type=int, default=1, help="the node list so many times over")
     parser.add_argument("--until", type=int, default=130, help="demand in percent of the cluster's GPUs")
-    parser.add_argument("--churn", action="store_true", help="pods end at the trace's times, and queue")
+    parser.add_argument(
+        "--churn",
+        action="store_true",
+        help="pods end as long after as in the trace, and queue; --until is what they ask for at once",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     results = [_one(arguments, seed) for seed in arguments.seeds]
@@ -69,7 +73,7 @@ def _one(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         return run(many, drawn, policy).figures()
     if not any(pod.ended for pod in pods):
         raise SystemExit(f"{arguments.pods}: has no creation_time and deletion_time: --churn needs them")
-    timeline, times = churn(many, drawn, policy)
+    timeline, times = churn(many, drawn, policy, load=capacity * arguments.until // 100)
     return {**timeline.figures(), "decisions_per_s": len(times) / sum(times)}
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -113,10 +113,30 @@ class _Churn:
         self.timeline.queued.append(len(self.queue))
 
 
-def churn(nodes: Sequence[NodeRow], pods: Iterable[PodRow], policy: Policy | Rater) -> tuple[Timeline, list[float]]:
-    """Replay pods in order of their creation; returns what happened and the seconds of each decision."""
+def squeezed(pods: Iterable[PodRow], *, load: int) -> list[PodRow]:
+    """The pods as drawn, at even distances, such that on average they ask for `load` thousandths at once.
+
+    In the trace itself nearly all of the cluster is idle until its last days. How long pods last is left as it is.
+    """
+    drawn = list(pods)
+    distance = sum(pod.milli * (pod.ended - pod.created) for pod in drawn) / load / len(drawn)
+    moved = []
+    for number, pod in enumerate(drawn):
+        start = round(number * distance)
+        moved.append(replace(pod, created=start, ended=start + pod.ended - pod.created))
+    return moved
+
+
+def churn(
+    nodes: Sequence[NodeRow], pods: Iterable[PodRow], policy: Policy | Rater, *, load: int
+) -> tuple[Timeline, list[float]]:
+    """Let pods come, so closely that they ask for `load` thousandths at once, and go.
+
+    Returns:
+        What happened, and the seconds of each decision.
+    """
     cluster = Cluster(nodes, policy)
     simulation = _Churn(cluster)
-    for pod in sorted(pods, key=lambda one: one.created):
+    for pod in squeezed(pods, load=load):
         simulation.arrive(pod)
     return simulation.timeline, cluster.times
