@@ -5,7 +5,6 @@ that was deleted are deleted by force after a while. Eviction from unreachable n
 """
 
 import asyncio
-import contextlib
 import logging
 from typing import Any
 
@@ -44,8 +43,19 @@ class NodeLifecycle:
         while True:
             self._changed.clear()
             await self.round()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _ROUND_SECONDS)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next round is due, or a node's health has changed."""
+        reasons = [
+            asyncio.ensure_future(self._shared.clock.sleep(_ROUND_SECONDS)),
+            asyncio.ensure_future(self._changed.wait()),
+        ]
+        try:
+            await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for reason in reasons:
+                reason.cancel()
 
     async def round(self) -> None:
         """Look after all nodes once."""

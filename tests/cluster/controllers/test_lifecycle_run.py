@@ -47,6 +47,10 @@ class Stand:
         """Always the same."""
         return NOW
 
+    async def sleep(self, _seconds: float) -> None:
+        """For ever: a clock that stands."""
+        await asyncio.Event().wait()
+
     async def patch(self, _path: str, body: dict[str, Any], *_: str) -> None:
         """Note what is written."""
         await self.patched.put(body["spec"]["taints"])
