@@ -69,6 +69,8 @@ class Grant:
                 containers.setdefault(container, []).append(Slice.parse(rest))
             else:
                 fields[name] = value
+        if not containers:
+            raise FormatError(f"grant {allocation_id}: it holds nothing")
         try:
             namespace, _, pod = fields["pod"].partition("/")
             granted = datetime.strptime(fields["granted"], _TIME).replace(tzinfo=UTC)

@@ -3,10 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 
+import structlog
+
 from allocator.api.errors import VramshareError
 from allocator.api.grant import Grant
 from allocator.api.inventory import Inventory
 from allocator.core.ledger import Changes, Ledger, too_large
+
+_log = structlog.get_logger(__name__)
 
 
 class RefusedError(VramshareError):
@@ -58,11 +62,12 @@ class Desk:
             The changes, and the ledger after them.
         """
         base = ledger.apply(Changes(remove=frozenset(self.removes), seen=self.seen))
-        asked = [grant for key, grant in self.restore.items() if key not in ledger.grants]
-        asked += [grant for grant, _ in self.adds.values()]
-        if inventory is None:
-            admitted: tuple[Grant, ...] = ()
-            refused = {grant.allocation.id: "its inventory is gone" for grant in asked}
+        self.restore = {key: grant for key, grant in self.restore.items() if key not in self.removes}
+        lost = [grant for key, grant in self.restore.items() if key not in ledger.grants]
+        asked = lost + [grant for grant, _ in self.adds.values()]
+        if inventory is None:  # what was held is held all the same; there is nothing to measure it by
+            admitted: tuple[Grant, ...] = tuple(lost)
+            refused = {grant.allocation.id: "its inventory is gone" for grant, _ in self.adds.values()}
         else:
             admitted, refused = base.admit(asked, inventory)
         after = base.apply(Changes(add=admitted))
@@ -70,7 +75,8 @@ class Desk:
             refused |= {grant.allocation.id: "its ledger is full" for grant in admitted}
             admitted, after = (), base
         for key, reason in refused.items():
-            self.restore.pop(key, None)
+            if self.restore.pop(key, None) is not None:
+                _log.error("grant of a deleted ledger lost, its pod runs unbooked", allocation=key, reason=reason)
             self.fail(key, RefusedError(reason))
         return Changes(add=admitted, remove=frozenset(self.removes), seen=dict(self.seen)), after
 

@@ -24,6 +24,7 @@ class Duties:
         settings = engine.settings
         self._engine = engine
         self._led = False
+        self._term = asyncio.Event()
         self._election = Election(
             engine.client,
             ElectionSettings(
@@ -63,6 +64,7 @@ class Duties:
             ("events", self.recorder.run),
             ("give back", self.reaper.follow),
             ("sweep", self.reaper.sweep_for_ever),
+            ("first look", self.first_look),
             ("queue", self.dispatcher.follow),
             ("nudge the queue", self.dispatcher.nudge),
         ]
@@ -77,8 +79,15 @@ class Duties:
             await self.step()
             await self._engine.clock.sleep(self._engine.settings.leader.retry)
 
+    async def first_look(self) -> None:
+        """A new leader looks at everything once; beside the election, for a Lease must not wait for a long look."""
+        while True:
+            await self._term.wait()
+            self._term.clear()
+            await self.reaper.sweep()
+
     async def step(self) -> None:
-        """One attempt to win or keep leadership; a new leader looks at everything once."""
+        """One attempt to win or keep leadership."""
         try:
             await self._election.step()
         except KubeError as reason:
@@ -87,7 +96,7 @@ class Duties:
         self._engine.metrics.leading.set(leads)
         if leads and not self._led:
             _log.info("leading", identity=self._engine.settings.identity)
-            await self.reaper.sweep()
+            self._term.set()
             self.dispatcher.stirred()
         self._led = leads
 

@@ -1,5 +1,6 @@
 """Grants that come back: ended pods, deleted pods, pods that never came."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
@@ -230,4 +231,31 @@ async def test_a_mishap_amid_a_write_leaves_nothing_undone():
         cluster.api.before = fault
         cluster.run_pod(granted, phase="Succeeded")
         await cluster.pass_time(3)
+        assert cluster.ledger().grants == {}
+
+
+async def test_a_long_first_look_does_not_cost_the_lease():
+    """A new leader renews its Lease while it asks after many pods."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        for at in range(3):
+            granted = await allocator.grant(ask(f"p{at}"))
+            cluster.run_pod(granted)
+        await seen(cluster)
+    for at in range(3):
+        cluster.api.drop(PODS, f"p{at}", namespace="team")
+    stuck = asyncio.Event()
+    answer = cluster.api.get
+
+    async def slow(resource, name, *, namespace=""):
+        if resource is PODS:
+            await stuck.wait()
+        return await answer(resource, name, namespace=namespace)
+
+    cluster.api.get = slow
+    async with cluster.allocator(identity="two") as allocator:
+        await cluster.pass_time(30)
+        assert allocator.leading
+        stuck.set()
+        await cluster.settle()
         assert cluster.ledger().grants == {}

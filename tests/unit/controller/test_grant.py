@@ -361,3 +361,22 @@ async def test_deleting_a_ledger_frees_nothing():
         assert list(cluster.ledger().grants) == [granted.grant.allocation.id]
         with pytest.raises(NoCapacityError):
             await allocator.grant(ask("b", mib=1))
+
+
+async def test_a_ledger_deleted_together_with_its_inventory_is_written_anew():
+    """`kubectl delete configmap --all`: another replica has begun a new ledger, and what was held is held again."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        granted = await allocator.grant(ask("a", mib=1000))
+        cluster.api.hold_watches()
+        cluster.api.drop(CONFIGMAPS, names.inventory_name("n1"), namespace=SYSTEM)
+        cluster.api.drop(CONFIGMAPS, names.ledger_name("n1"), namespace=SYSTEM)
+        metadata = {
+            "name": names.ledger_name("n1"),
+            "labels": {names.KIND_LABEL: names.KIND_LEDGER},
+            "annotations": {names.NODE: "n1"},
+        }
+        cluster.api.put(CONFIGMAPS, {"metadata": metadata, "data": {}}, namespace=SYSTEM)
+        cluster.api.release_watches()
+        await cluster.settle()
+        assert list(cluster.ledger().grants) == [granted.grant.allocation.id]

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from allocator.api.allocation import Allocation, Slice
+from allocator.api.errors import FormatError
 from allocator.api.grant import Grant
 from allocator.api.quantities import Memory
 
@@ -24,3 +27,9 @@ def test_a_name_with_line_breaks_forges_no_line():
     assert found.uid == ""
     assert found.allocation.uuids() == ("GPU-1",)
     assert found.allocation.totals()["GPU-1"].memory == Memory.mib(1)
+
+
+def test_an_entry_without_slices_is_no_grant():
+    """Somebody cut it short: what it held is not known, so it must not count as nothing."""
+    with pytest.raises(FormatError, match="holds nothing"):
+        Grant.from_text("a", "pod: team/p\ngranted: 2026-01-01T00:00:00Z\n", node="n")
