@@ -1,5 +1,8 @@
 """What Events say, in words for whoever runs `kubectl describe pod`."""
 
+from collections.abc import Iterable
+
+from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
 from allocator.core.queue import Waiting
 from allocator.kube import Note
@@ -7,9 +10,12 @@ from allocator.kube.events import WARNING
 
 
 def granted_note(grant: Grant, *, pod: str, uid: str) -> Note:
-    """A pod has its slices: `Allocated 2Gi, 25% of GPU-… on node x`."""
-    slices = [one for slices in grant.allocation.containers.values() for one in slices]
-    parts = ", ".join(f"{one.memory.rounded()}{f', {one.cores}%' if one.cores else ''} of {one.uuid}" for one in slices)
+    """A pod has its slices: `Allocated 2Gi, 25% of GPU-… on node x`, each with its container where there are more."""
+    containers = grant.allocation.containers
+    if len(containers) == 1:
+        (parts,) = map(_held, containers.values())
+    else:
+        parts = "; ".join(f"{name}: {_held(slices)}" for name, slices in containers.items())
     return Note(
         kind="Pod",
         namespace=grant.namespace,
@@ -18,6 +24,11 @@ def granted_note(grant: Grant, *, pod: str, uid: str) -> Note:
         reason="Allocated",
         message=f"Allocated {parts} on node {grant.allocation.node}",
     )
+
+
+def _held(slices: Iterable[Slice]) -> str:
+    """One container's slices."""
+    return ", ".join(f"{one.memory.rounded()}{f', {one.cores}%' if one.cores else ''} of {one.uuid}" for one in slices)
 
 
 def waiting_note(waiting: Waiting, sentence: str) -> Note:

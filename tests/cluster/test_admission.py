@@ -86,7 +86,10 @@ async def test_unreachable(api: Api, namespace: str, pods: str, hook: Hook, poli
     assert answer.status == status, answer.body
     if status == 500:
         assert answer.body["reason"] == "InternalError"
-        assert 'failed calling webhook "dead.conformance.example.com"' in answer.body["message"]
+        assert answer.body["message"] == (
+            'Internal error occurred: failed calling webhook "dead.conformance.example.com": failed to call webhook: '
+            'Post "https://127.0.0.1:1/?timeout=10s": dial tcp 127.0.0.1:1: connect: connection refused'
+        )
 
 
 async def test_wrong_authority_is_not_trusted(api: Api, namespace: str, pods: str, hook: Hook, other: Hook) -> None:

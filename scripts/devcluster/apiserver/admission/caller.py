@@ -73,7 +73,7 @@ class Caller:
         except TimeoutError as error:
             raise ReviewError(f'failed to call webhook: Post "{url}": context deadline exceeded') from error
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
-            raise ReviewError(f'failed to call webhook: Post "{url}": {error}') from error
+            raise ReviewError(f'failed to call webhook: Post "{url}": {_plainly(error)}') from error
 
     def _address(self, config: Mapping[str, Any]) -> tuple[str, str | None]:
         """The URL, and the name that the certificate must carry where it is not the URL's host."""
@@ -122,3 +122,10 @@ def _target_port(pod: Json, port: Json) -> int:
             if declared.get("name") == target:
                 return int(declared["containerPort"])
     raise ReviewError(f'failed to call webhook: no container port is named "{target}"')
+
+
+def _plainly(error: Exception) -> str:
+    """What went wrong, in the API server's words where nobody listens."""
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return f"dial tcp {error.host}:{error.port}: connect: connection refused"
+    return str(error)
