@@ -92,6 +92,7 @@ static uint64_t look(struct vs_gate *gate, const struct vs_windows *table, int s
         turn = vs_turn_ask(table, &budget, now, finish, gate->cost ? gate->cost : FIRST_GUESS);
     if (turn.go)
         vs_lane_begin(lane, gate->stream);
+    gate->opening = !turn.go && !turn.ahead && lane->flow.estimate == 0;
     if (!turn.go && !turn.ahead) {
         vs_lane_mark(lane); /* so that the end of what runs can be seen */
         if (lane->flow.count)
@@ -102,11 +103,11 @@ static uint64_t look(struct vs_gate *gate, const struct vs_windows *table, int s
     return turn.go ? 0 : vs_max(turn.at, now + 1);
 }
 
-static void wait_until(uint64_t at)
+static void wait_until(uint64_t at, bool exactly)
 {
-    uint64_t now = vs_now(false);
-    if (at > now + SPIN)
-        vs_pause(at - now - SPIN);
+    uint64_t now = vs_now(false), spin = exactly ? SPIN : 0;
+    if (at > now + spin)
+        vs_pause(at - now - spin);
     while (vs_now(false) < at)
         __asm__ volatile("" ::: "memory");
 }
@@ -118,7 +119,7 @@ static void wait_for_turn(struct vs_gate *gate, struct vs_windows *table, int sl
     while ((at = look(gate, table, slot, now, &busy)) != 0) {
         if (busy && now - start > FORCED_AFTER * table->cycle)
             break;
-        wait_until(vs_min(at, now + LONGEST_SLEEP));
+        wait_until(vs_min(at, now + LONGEST_SLEEP), gate->opening && at <= now + LONGEST_SLEEP);
         now = vs_now(false);
         vs_turns_refresh(gate->process);
         if (!vs_turns_of(gate->process, gate->lane->gpu, table))

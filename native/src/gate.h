@@ -13,6 +13,7 @@ struct vs_gate {
     struct vs_process *process;
     CUstream stream;
     uint64_t kind, cost;
+    bool opening; /* what it waits for is a window's opening, with nothing under way: to be met exactly */
 };
 
 #define VS_GATE_LOOKS 256u /* launches between two looks at whether turns are taken now */
