@@ -13,7 +13,7 @@ from allocator.api.request import parse_pod
 from allocator.controller.engine import Engine
 from allocator.controller.notes import granted_note, waiting_note
 from allocator.controller.public import Granted, GrantRequest, owner_of
-from allocator.core.queue import Waiting, admission_patch
+from allocator.core.queue import Waiting, admission_patch, unwalled
 from allocator.kube import (
     JSON_PATCH,
     PODS,
@@ -247,6 +247,12 @@ def _asked(one: Waiting) -> GrantRequest | str:
         return str(reason)
     if request is None:
         return "waits for a GPU but asks for none any more; delete the pod and create it again"
+    bare = unwalled(one.pod, [asking.container for asking in request.containers])
+    if bare is not None:
+        return (
+            f"has vramshare's gate, but container {bare!r} lacks its files: the webhook did not see the pod; "
+            f"create it again in a namespace labelled {names.INJECT_LABEL}={names.INJECT_ENABLED}, not opted out"
+        )
     return GrantRequest(
         request=request,
         pod=one.pod,

@@ -11,6 +11,7 @@ from allocator.core.pin import pinned_affinity
 
 JsonPatch = list[dict[str, Any]]
 _ANNOTATIONS: Final = "/metadata/annotations"
+_WALL: Final = (names.VOLUME_LIBRARY, names.VOLUME_PRELOAD, names.VOLUME_REGION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,22 @@ def in_order(waiting: Iterable[Waiting]) -> list[Waiting]:
 def gates(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of a pod's scheduling gates."""
     return tuple(str(gate.get("name", "")) for gate in spec.get("schedulingGates") or ())
+
+
+def unwalled(pod: Mapping[str, Any], containers: Iterable[str]) -> str | None:
+    """The first of these containers without vramshare's files; None: all have them.
+
+    Anyone may write our gate and our marks into a pod that the webhook does not see: of a namespace that did not opt
+    in, or with the label that opts out. What was granted to it would have no wall.
+    """
+    wanted = set(containers)
+    spec = pod.get("spec") or {}
+    for one in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        name = str(one.get("name", ""))
+        mounted = {mount.get("name") for mount in one.get("volumeMounts") or ()}
+        if name in wanted and not mounted >= {*_WALL, names.allocation_volume(name)}:
+            return name
+    return None
 
 
 def admission_patch(pod: Mapping[str, Any], *, allocation: Allocation, inventory: Inventory) -> JsonPatch:

@@ -11,6 +11,8 @@ from allocator.controller import Allocator, AllocatorSettings, CommitSettings, G
 from allocator.core.ledger import Ledger, overbooked
 from allocator.kube import CONFIGMAPS, EVENTS, PODS, Client
 from tests.cluster.allocator.conftest import INVENTORY
+from webhook.mutation import files
+from webhook.settings import MutationSettings
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "library.md"
 
@@ -94,6 +96,8 @@ async def test_a_queued_pod_is_patched_once_there_is_room(client: Client, kubeco
             names.preload_annotation("worker"): "/lib/other.so",
         }
         body["spec"]["schedulingGates"] = [{"name": names.GATE}]
+        body["spec"]["volumes"] = files.volumes(["worker"], MutationSettings())
+        body["spec"]["containers"][0]["volumeMounts"] = files.mounts("worker")
         await client.create(PODS, body, namespace="default")
 
         async def reason():

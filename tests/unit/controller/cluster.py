@@ -16,6 +16,7 @@ from allocator.core.ledger import Ledger, overbooked
 from allocator.kube import CONFIGMAPS, LEASES, NODES, PODS
 from tests.unit.kube.clockwork import ManualClock, until
 from tests.unit.kube.fakeapi import FakeApi
+from webhook.mutation import files
 
 SYSTEM = "vramshare-system"
 SETTINGS = AllocatorSettings(
@@ -101,7 +102,7 @@ class Cluster:
             },
             "spec": {
                 "priority": priority,
-                "containers": [{"name": "c"}],
+                "containers": [{"name": "c", "volumeMounts": files.mounts("c")}],
                 "schedulingGates": [{"name": gate} for gate in (*gates, names.GATE)],
             },
             "status": {"phase": "Pending"},

@@ -283,3 +283,16 @@ async def test_a_grant_on_its_way_back_is_given_to_nobody():
         [kept] = cluster.ledger().grants
         assert kept != refused
         assert cluster.annotation("a", names.ALLOCATION_ID) == kept
+
+
+async def test_a_pod_that_the_webhook_did_not_see_gets_nothing():
+    """Our gate and marks alone, as anyone may write them where nobody opted in, make no wall: no grant either."""
+    cluster = Cluster()
+    async with cluster.allocator():
+        pod = cluster.queue_pod("a")
+        del pod["spec"]["containers"][0]["volumeMounts"]
+        cluster.api.drop(PODS, "a", namespace="team")
+        cluster.api.put(PODS, pod, namespace="team")
+        await rounds(cluster)
+        assert cluster.ledger().grants == {}
+        assert "the webhook did not see the pod" in cluster.annotation("a", names.REASON)
