@@ -12,6 +12,7 @@ from webhook.mutation import environment, files, scheduling
 from webhook.mutation.outcome import Notes, Queued
 from webhook.mutation.resources import without_gpu_resources
 from webhook.mutation.shapes import Json, annotations_of, spec_of, with_annotations, with_containers, with_spec
+from webhook.mutation.unknown import tell_unknown
 from webhook.settings import MutationSettings
 
 EVICTABLE_VOLUMES: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
@@ -46,6 +47,7 @@ def prepare(
     annotations = annotations_of(pod)
     if not marked:
         _tell_brought(pod, notes)
+        tell_unknown(annotations, notes)
 
     def change(_kind: str, container: Json) -> Json:
         if gpu_resources(container) and not marked:
