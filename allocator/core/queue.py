@@ -7,6 +7,7 @@ from typing import Any, Final
 from allocator.api import names
 from allocator.api.allocation import Allocation, result_annotations
 from allocator.api.inventory import Inventory
+from allocator.core.giveback import ENDED
 from allocator.core.pin import pinned_affinity
 
 JsonPatch = list[dict[str, Any]]
@@ -34,7 +35,8 @@ class Waiting:
     def of(cls, pod: Mapping[str, Any]) -> "Waiting | None":
         """A pod as a waiting one; None if it does not wait for us: no gate of ours, ended, or being deleted."""
         metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
-        if names.GATE not in gates(spec) or metadata.get("deletionTimestamp"):
+        ended = (pod.get("status") or {}).get("phase") in ENDED
+        if names.GATE not in gates(spec) or metadata.get("deletionTimestamp") or ended:
             return None
         return cls(
             uid=str(metadata.get("uid", "")),

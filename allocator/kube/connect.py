@@ -55,8 +55,15 @@ class Credentials:
         self.tls = _tls(configuration) if self.base.startswith("https:") else None
 
     async def headers(self) -> dict[str, str]:
-        """The authorization of the next request. A service account's token is read again when it may be old."""
-        token = await self._configuration.get_api_key_with_prefix(_TOKEN)
+        """The authorization of the next request. A service account's token is read again when it may be old.
+
+        Raises:
+            UnreachableError: it cannot be read.
+        """
+        try:
+            token = await self._configuration.get_api_key_with_prefix(_TOKEN)
+        except _UNREADABLE as reason:
+            raise UnreachableError(f"no way to the API server: its token cannot be read: {reason}") from reason
         return {"Authorization": token} if token else {}
 
 

@@ -72,6 +72,18 @@ async def test_a_service_accounts_token_is_read_again(tmp_path, monkeypatch):
     assert await found.headers() == {"Authorization": "Bearer second"}
 
 
+async def test_a_token_that_cannot_be_read_is_no_way_to_the_api_server(tmp_path):
+    """Between two rotations there may be no file for a moment: an error like any other, to be tried again."""
+
+    async def gone(_configuration):
+        raise FileNotFoundError("token")
+
+    found = await load(KubeSettings(kubeconfig=kubeconfig(tmp_path, "secret")), environ={})
+    found._configuration.refresh_api_key_hook = gone
+    with pytest.raises(UnreachableError, match="token cannot be read"):
+        await found.headers()
+
+
 def certificate() -> str:
     """Some CA."""
     key = ec.generate_private_key(ec.SECP256R1())

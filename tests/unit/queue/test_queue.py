@@ -104,3 +104,9 @@ def test_patch_leaves_foreign_gates():
     pod = gated(gates=("x/quota", names.GATE))
     done = jsonpatch.apply_patch(pod, admission_patch(pod, allocation=ALLOCATION, inventory=INVENTORY))
     assert done["spec"]["schedulingGates"] == [{"name": "x/quota"}]
+
+
+def test_an_ended_pod_waits_no_more():
+    """An evicted pod keeps its gate, and nothing will run in it."""
+    assert Waiting.of(gated()) is not None
+    assert Waiting.of(gated() | {"status": {"phase": "Failed"}}) is None
