@@ -1,6 +1,7 @@
 """Why nothing fits, grouped over the nodes, in words that say what would have to change."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -49,18 +50,47 @@ def _ask_all(fleet: Fleet, shape: Shape, excluded: Collection[str]) -> tuple[str
     """Ask every node why it cannot take the pod; those with too full GPUs all at once."""
     groups, best = _too_full(fleet, shape, excluded)
     asked = {name for names in groups.values() for name in names}
+    near = _Near(best=best)
     for node in fleet.nodes():
         if node.name in asked:
             continue
         reason = "was just changed by another replica" if node.name in excluded else node_refusal(node, shape)
         if reason is None:
             reason = gpu_refusal(node, shape)
-            largest = max((state.free_memory for state in _candidates(node, shape)), default=0)
-            if best is None or (-largest, node.name) < (-best[0], best[1]):
-                best = (largest, node.name)
+            near.see(node.name, _candidates(node, shape), shape, reason)
+        elif near.barred is None and _candidates(node, shape):
+            near.barred = (node.name, reason)
         groups.setdefault(reason, []).append(node.name)
     shortfalls = grouped({reason: sorted(names) for reason, names in groups.items()})
-    return _summary(shape, best, shortfalls), shortfalls
+    return _summary(shape, near, shortfalls), shortfalls
+
+
+@dataclass(slots=True)
+class _Near:
+    """The nodes that come nearest to taking a shape.
+
+    Attributes:
+        best: the most memory free on one GPU, and its node, where memory is what is missing.
+        lacking: the node with the most GPUs that may be used, where memory is not what is missing, and what is:
+            minus the number of GPUs, the name, a clause.
+        barred: a node that has GPUs of the kind and takes no pod like this, and why, as a clause.
+    """
+
+    best: tuple[int, str] | None = None
+    lacking: tuple[int, str, str] | None = None
+    barred: tuple[str, str] | None = None
+
+    def see(self, name: str, candidates: Sequence[GpuState], shape: Shape, reason: str) -> None:
+        """One node whose GPUs cannot take the shape, for this reason."""
+        if not candidates:
+            return
+        if all(any(gpu.free_memory >= ask.on(gpu.capacity) for gpu in candidates) for ask in shape.asks):
+            found = (-len(candidates), name, reason)
+            self.lacking = min(self.lacking or found, found)
+            return
+        largest = max(gpu.free_memory for gpu in candidates)
+        if self.best is None or (-largest, name) < (-self.best[0], self.best[1]):
+            self.best = (largest, name)
 
 
 def _too_full(
@@ -159,17 +189,19 @@ def _size(ask: SliceAsk) -> str:
     return f"{ask.memory} of the GPU" if isinstance(ask.memory, MemoryShare) else ask.memory.rounded()
 
 
-def _summary(shape: Shape, best: tuple[int, str] | None, shortfalls: tuple[Shortfall, ...]) -> str:
-    """What is needed, and the best there is."""
+def _summary(shape: Shape, near: _Near, shortfalls: tuple[Shortfall, ...]) -> str:
+    """What is needed, and what comes nearest."""
     need = " and ".join(dict.fromkeys(_need(ask) for ask in shape.asks))
-    if best is not None and best[0] > 0:
-        return f"needs {need}; best is {Memory(best[0]).rounded()} on {best[1]}"
-    if best is not None:
+    if near.lacking is not None:
+        return f"needs {need}; {near.lacking[1]} {near.lacking[2]}"
+    if near.best is not None and near.best[0] > 0:
+        return f"needs {need}; best is {Memory(near.best[0]).rounded()} on {near.best[1]}"
+    if near.best is not None:
         return f"needs {need}; no GPU that may be used has anything free"
     if not shortfalls:
         return f"needs {need}; the cluster has no GPU node"
-    first = shortfalls[0]
-    return f"needs {need}; no node may be used: {first.nodes[0]} {first.reason}"
+    node, reason = near.barred or (shortfalls[0].nodes[0], shortfalls[0].reason)
+    return f"needs {need}; no node may be used: {node} {reason}"
 
 
 def _need(ask: SliceAsk) -> str:

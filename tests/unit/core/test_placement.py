@@ -60,7 +60,9 @@ def test_models_are_respected(make: Any, policy: str) -> None:
     make.node("b", model="NVIDIA L40S")
     assert make.spot(make.pod(6, models=["nvidia l40s"]), policy) == "b-0"
     found = make.place(make.pod(6, models=["nvidia h100"]), policy)
-    assert found.summary == "needs 6Gi on one GPU; no GPU that may be used has anything free"
+    assert found.summary == (
+        "needs 6Gi on one GPU; no node may be used: b has none of the GPUs that the pod wants, but NVIDIA L40S"
+    )
 
 
 @pytest.mark.parametrize("policy", Policies().names())
@@ -113,6 +115,37 @@ def test_reasons_are_grouped_over_nodes(make: Any) -> None:
         ("has at most 8Gi free on one GPU of 12Gi needed", ("a", "b")),
         ("has at most 10Gi free on one GPU of 12Gi needed", ("c",)),
     ]
+
+
+def test_the_sentence_names_what_is_missing(make: Any) -> None:
+    """Where there is memory enough, its amount would lead astray."""
+    make.node("a")
+    make.hold("a", 1, cores=80)
+    make.node("b", 2, model="NVIDIA L40S")
+    assert make.place(make.pod(2, cores=21, models=["tesla t4"])).summary == (
+        "needs 2Gi and 21% of its time on one GPU; "
+        "a has GPUs with memory enough, but at most 20% of their time free of 21% needed"
+    )
+    assert make.place(make.pod(2, gpus=3)).summary == (
+        "needs 2Gi on each of 3 GPUs of one node; b has 2 GPUs of 3 needed"
+    )
+
+
+def test_the_sentence_names_what_bars_the_node_with_the_right_gpus(make: Any) -> None:
+    """A node without such a GPU is no news."""
+    make.node("a", model="NVIDIA L40S")
+    make.node("b", cpu=1000)
+    make.node("c", model="NVIDIA L40S")
+    assert make.place(make.pod(1, cpu=1500, models=["tesla t4"])).summary == (
+        "needs 1Gi on one GPU; no node may be used: b has 1000m CPU free of 1500m needed"
+    )
+
+
+def test_full_gpus_are_said_to_be_full(make: Any) -> None:
+    """Nothing free is no amount."""
+    make.node("a")
+    make.hold("a", 16)
+    assert make.place(make.pod(1)).summary == "needs 1Gi on one GPU; no GPU that may be used has anything free"
 
 
 def test_cpu_of_the_node_counts(make: Any) -> None:
