@@ -1,6 +1,7 @@
 """The allocator's public face: an asynchronous context manager that grants slices of GPUs and takes them back."""
 
 import asyncio
+import gc
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from allocator.controller.public import Granted, GrantRequest
 from allocator.controller.settings import AllocatorSettings
 from allocator.controller.tasks import Tasks
 from allocator.controller.world import World
+from allocator.core.fragmentation import by_model
 from allocator.core.policies import Policies
 from allocator.kube import Client, Clock, SystemClock
 
@@ -48,7 +50,7 @@ class Allocator:
 
         Args:
             settings: where the cluster is and how to behave.
-            policies: how to pack; best fit by default. Add your own by `Policies.register`.
+            policies: how to pack; `foresight` by default. Add your own by `Policies.register`.
             client: an open session to use; by default one of its own, made from the settings.
             registry: where metrics go; one of its own by default.
             clock: time.
@@ -71,6 +73,9 @@ class Allocator:
             world = await self._build(stack)
             async with asyncio.timeout(self.settings.start_within):
                 await world.wait_synced()
+            # What was just read stays for long; Python's collector need not walk through it again and again, which
+            # would take half a second for a large fleet.
+            gc.freeze()
             self._stack = stack.pop_all()
         return self
 
@@ -163,7 +168,11 @@ class Allocator:
             new_id=self._new_id,
         )
         self._duties = Duties(self._engine)
-        self.metrics.follow(queued=world.pods.depth, ages=world.ages())
+        self.metrics.follow(
+            queued=world.pods.depth,
+            ages=world.ages(),
+            fragmentation=lambda: by_model(world.fleet.table),
+        )
         stack.push_async_callback(self._duties.resign)
         tasks = await stack.enter_async_context(Tasks(clock))
         for name, run in [*world.runners(), *self._duties.runners()]:

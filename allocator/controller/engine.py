@@ -109,6 +109,8 @@ class Engine:
         fleet = self.world.fleet
         found = place(fleet, demand, self.policies.named(demand.policy))
         if isinstance(found, NoFit):
+            if not asked.uid and not asked.dry_run:
+                fleet.observe(demand.shape)  # once per pod: a queued one comes again, with its UID
             raise found.error()
         inventory = self.world.inventories.get(found.node)
         if inventory is None:
@@ -116,7 +118,7 @@ class Engine:
         grant = new_grant(asked, found, grant_id=self.new_id(), now=self.clock.now())
         if asked.dry_run:
             return Granted(grant=grant, inventory=inventory)
-        fleet.assume(grant, demand.shape.usage)
+        fleet.assume(grant, demand.shape.usage, shape=demand.shape)
         try:
             await self.committer.add(grant)
         except RefusedError as reason:

@@ -1,8 +1,12 @@
 """What the allocator counts, for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from allocator.core.fragmentation import Fragmentation
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -40,8 +44,40 @@ class Metrics:
             registry=self.registry,
         )
 
-    def follow(self, *, queued: Callable[[], float], ages: dict[str, Callable[[], float]]) -> None:
+    def follow(
+        self,
+        *,
+        queued: Callable[[], float],
+        ages: dict[str, Callable[[], float]],
+        fragmentation: Callable[[], Mapping[str, Fragmentation]],
+    ) -> None:
         """Read these values whenever the metrics are scraped."""
+        self.registry.register(FragmentationCollector(fragmentation))
         self.queued.set_function(queued)
         for resource, age in ages.items():
             self.watch_age.labels(resource).set_function(age)
+
+
+class FragmentationCollector(Collector):
+    """Capacity, what is free of it, and what of that the usual pods cannot use, by GPU model; in whole GPUs."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Fragmentation]]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        """The metrics, without values."""
+        texts = {
+            "vramshare_model_gpus": "GPUs that take grants.",
+            "vramshare_model_free_gpus": "What is free of them, in GPUs.",
+            "vramshare_model_stranded_gpus": "What is free and of no use to the usual pods, in GPUs.",
+        }
+        return [GaugeMetricFamily(name, text, labels=["model"]) for name, text in texts.items()]
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        found = self._read()
+        total, free, stranded = families = self.describe()
+        for model, one in found.items():
+            for family, value in ((total, one.total), (free, one.free), (stranded, one.stranded)):
+                family.add_sample(family.name, {"model": model}, value)
+        yield from families

@@ -87,8 +87,11 @@ def by_model(table: Table) -> Mapping[str, Fragmentation]:
         rows = rows[table.capacity[rows, 0] > 0]
         if not len(rows):
             continue
+        # Nodes in equal states strand equally much; a large fleet has few different states.
+        _, first, times = np.unique(table.states[rows], return_index=True, return_counts=True)
+        some = rows[first]
         milli = table.milli[rows]
-        stranded = fragments(typical_pods(table, kind), milli=milli, cpu=table.cpu[rows]).sum() / 1000
+        stranded = fragments(typical_pods(table, kind), milli=table.milli[some], cpu=table.cpu[some]) @ times / 1000
         model = names[int(table.models[rows[0], 0])]
         before = result.get(model, Fragmentation(0.0, 0.0, 0.0))
         result[model] = Fragmentation(
