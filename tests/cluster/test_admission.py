@@ -104,13 +104,14 @@ async def test_wrong_authority_is_not_trusted(api: Api, namespace: str, pods: st
 
 async def test_warnings_and_dry_run(api: Api, namespace: str, pods: str, hook: Hook) -> None:
     """Warnings come back as headers; a dry run says so in the review."""
-    hook.decide = lambda _request: {"allowed": True, "warnings": ["mind the gap"]}
+    hook.decide = lambda _request: {"allowed": True, "warnings": ["mind the gap", 'the "wide" … one']}
     path = await hook.register(api, namespace)
     made = await hook.asked_for(api, pods, POD)
     await api.create(f"{pods}?dryRun=All", {**POD, "metadata": {"name": "d"}})
     await api.delete(path)
     assert [request["dryRun"] for request in hook.asked] == [False, True]
     assert any("mind the gap" in text for text in made.warnings)
+    assert r'299 - "the \"wide\" … one"' in made.warnings
 
 
 async def test_selectors(api: Api, namespace: str, pods: str, hook: Hook) -> None:

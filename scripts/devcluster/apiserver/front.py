@@ -1,7 +1,6 @@
 """HTTP in front of the machine: who asks, what for, and the answer in the form that was asked for."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
@@ -236,5 +235,12 @@ def _encoded(body: bytes, accept: Accept, call: Call, *, code: int = 200) -> web
     response.headers[hdrs.CONTENT_TYPE] = content_type
     response.headers["Cache-Control"] = "no-cache, private"
     for text in dict.fromkeys(call.warnings):
-        response.headers.add("Warning", f"299 - {json.dumps(text)}")
+        if text.isprintable():  # a real API server sends no warning with control characters either
+            response.headers.add("Warning", f"299 - {_quoted(text)}")
     return response
+
+
+def _quoted(text: str) -> str:
+    """A quoted string of HTTP: only quotes and backslashes are escaped, all else stays UTF-8."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
