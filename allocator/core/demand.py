@@ -97,3 +97,9 @@ class PodDemand:
 def resolve(ask: MemoryAsk, capacity: int) -> int:
     """Bytes that an ask means on a GPU of this capacity."""
     return ask.of(Memory(capacity)).count if isinstance(ask, MemoryShare) else ask.count
+
+
+def slice_milli(ask: SliceAsk, capacity: int) -> int:
+    """The larger of the shares of memory and of time that a slice takes, in thousandths of the GPU."""
+    memory = -(-resolve(ask.memory, capacity) * 1000 // capacity) if capacity else 0
+    return max(memory, ask.cores * 10)

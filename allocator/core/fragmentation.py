@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.core.arrays import Bools, Floats, Ints
+from allocator.core.demand import slice_milli
 from allocator.core.mix import Epoch
-from allocator.core.policies.base import slice_milli
 from allocator.core.table import Table
 
 

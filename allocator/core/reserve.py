@@ -11,9 +11,8 @@ from typing import Final
 import numpy as np
 
 from allocator.core.arrays import Ints
-from allocator.core.demand import resolve
+from allocator.core.demand import resolve, slice_milli
 from allocator.core.mix import Epoch, Kind
-from allocator.core.policies.base import slice_milli
 from allocator.core.table import Table
 
 _SIGMAS: Final = 3.0

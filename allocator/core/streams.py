@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 
 from allocator.core.arrays import AnyArray, Floats, Ints
+from allocator.core.demand import slice_milli
 from allocator.core.mix import Epoch
-from allocator.core.policies.base import slice_milli
 
 STREAMS: Final = 64
 """Sequences per mix. With 32 results vary between mixes by more than policies differ, 128 change nothing."""

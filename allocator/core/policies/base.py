@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from allocator.core.arrays import Bools, Floats, Ints
-from allocator.core.demand import Shape, SliceAsk, resolve
+from allocator.core.demand import Shape, slice_milli
 from allocator.core.fitting import Assignment
 from allocator.core.state import NodeState
 from allocator.core.table import Table
@@ -84,12 +84,6 @@ class Rater(Protocol):
 
 
 @lru_cache(maxsize=4096)
-def slice_milli(ask: SliceAsk, capacity: int) -> int:
-    """The larger of the shares of memory and of time that a slice takes, in thousandths of the GPU."""
-    memory = -(-resolve(ask.memory, capacity) * 1000 // capacity) if capacity else 0
-    return max(memory, ask.cores * 10)
-
-
 def tightest(node: NodeState, gpus: Sequence[int]) -> list[int]:
     """The fullest GPU first."""
     return sorted(gpus, key=lambda at: (node.gpus[at].free_memory, node.gpus[at].free_cores, at))

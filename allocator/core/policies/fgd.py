@@ -10,9 +10,9 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from allocator.core.arrays import Floats, Ints
-from allocator.core.demand import Shape
+from allocator.core.demand import Shape, slice_milli
 from allocator.core.fragmentation import Typical, fragments, typical_pods
-from allocator.core.policies.base import Rows, slice_milli, tightest
+from allocator.core.policies.base import Rows, tightest
 from allocator.core.state import NodeState
 from allocator.core.table import Table
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator.core.arrays import Floats
-from allocator.core.demand import Shape
-from allocator.core.policies.base import Rows, slice_milli, tightest
+from allocator.core.demand import Shape, slice_milli
+from allocator.core.policies.base import Rows, tightest
 from allocator.core.policies.best_fit import left_over
 from allocator.core.reserve import Reserve, Size
 from allocator.core.state import NodeState
