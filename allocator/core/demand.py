@@ -99,6 +99,7 @@ def resolve(ask: MemoryAsk, capacity: int) -> int:
     return ask.of(Memory(capacity)).count if isinstance(ask, MemoryShare) else ask.count
 
 
+@lru_cache(maxsize=4096)
 def slice_milli(ask: SliceAsk, capacity: int) -> int:
     """The larger of the shares of memory and of time that a slice takes, in thousandths of the GPU."""
     memory = -(-resolve(ask.memory, capacity) * 1000 // capacity) if capacity else 0

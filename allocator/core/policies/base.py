@@ -9,7 +9,6 @@ hundred nodes. A `Rater` looks at many rows of the fleet's table in one go; the 
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from allocator.core.arrays import Bools, Floats, Ints
@@ -83,7 +82,6 @@ class Rater(Protocol):
         """Positions of the node's GPUs, the one to be filled first in front."""
 
 
-@lru_cache(maxsize=4096)
 def tightest(node: NodeState, gpus: Sequence[int]) -> list[int]:
     """The fullest GPU first."""
     return sorted(gpus, key=lambda at: (node.gpus[at].free_memory, node.gpus[at].free_cores, at))
