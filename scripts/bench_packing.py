@@ -73,7 +73,7 @@ def _one(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         return run(many, drawn, policy).figures()
     if not any(pod.ended for pod in pods):
         raise SystemExit(f"{arguments.pods}: has no creation_time and deletion_time: --churn needs them")
-    timeline, times = churn(many, drawn, policy, load=capacity * arguments.until // 100)
+    timeline, times = churn(many, drawn, policy, load=capacity * arguments.until // 100, seed=seed)
     return {**timeline.figures(), "decisions_per_s": len(times) / sum(times)}
 
 

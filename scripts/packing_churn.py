@@ -127,16 +127,36 @@ def squeezed(pods: Iterable[PodRow], *, load: int) -> list[PodRow]:
     return moved
 
 
+def running(pods: Sequence[PodRow], *, load: int, seed: int) -> list[PodRow]:
+    """Who is there when watching begins: pods that ask for `load` thousandths together.
+
+    At a moment in a long-lived cluster a pod is met with a chance in proportion to how long it lasts, and at any point
+    of its life (the stationary state of a renewal process). Without this, lifetimes as unequal as the trace's would
+    leave the cluster nearly empty for as long as the longest of them.
+    """
+    random = np.random.default_rng(seed)
+    lasting = [pod for pod in pods if pod.ended > pod.created and pod.milli]
+    times = np.asarray([pod.ended - pod.created for pod in lasting], dtype=float)
+    found: list[PodRow] = []
+    while load > 0 and lasting:
+        pod = lasting[int(random.choice(len(lasting), p=times / times.sum()))]
+        left = int((pod.ended - pod.created) * random.random())
+        found.append(replace(pod, created=0, ended=left))
+        load -= pod.milli
+    return found
+
+
 def churn(
-    nodes: Sequence[NodeRow], pods: Iterable[PodRow], policy: Policy | Rater, *, load: int
+    nodes: Sequence[NodeRow], pods: Iterable[PodRow], policy: Policy | Rater, *, load: int, seed: int
 ) -> tuple[Timeline, list[float]]:
-    """Let pods come, so closely that they ask for `load` thousandths at once, and go.
+    """Let pods come, so closely that they ask for `load` thousandths at once, and go; begin with those already there.
 
     Returns:
         What happened, and the seconds of each decision.
     """
     cluster = Cluster(nodes, policy)
     simulation = _Churn(cluster)
-    for pod in squeezed(pods, load=load):
+    drawn = list(pods)
+    for pod in [*running(drawn, load=load, seed=seed), *squeezed(drawn, load=load)]:
         simulation.arrive(pod)
     return simulation.timeline, cluster.times

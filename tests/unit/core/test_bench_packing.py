@@ -49,6 +49,13 @@ def test_churn_gives_back(trace: list[str], capsys: pytest.CaptureFixture[str]) 
     assert len(mean["allocated_over_time"]) == 10
 
 
+def test_churn_begins_with_a_cluster_in_use(trace: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The first tenth of the time is about as full as the rest."""
+    assert main([*trace, "--churn", "--seeds", "42", "--until", "80"]) == 0
+    over_time = json.loads(capsys.readouterr().out)["mean"]["allocated_over_time"]
+    assert over_time[0] > 30
+
+
 def test_seeds_are_ranges_and_lists() -> None:
     """`42-44,50` means four seeds."""
     assert seeds("42-44,50") == [42, 43, 44, 50]
