@@ -58,7 +58,7 @@ def _what_is_simulated(stage: Stage) -> None:
     show.say(
         "processes, and let kernels take time without computing. The programs and the interposer see no difference."
     )
-    show.say("Shares of GPU time (cores) are reserved and recorded. What is claimed below is about memory alone.")
+    show.say("Shares of GPU time (cores) are reserved and held by turns (docs/cap.md). What is claimed below is about memory.")
 
 
 def _opt_in(stage: Stage) -> None:

@@ -128,7 +128,7 @@ class Admission:
                 self._give_back(outcome)
             raise
         if fresh and isinstance(outcome, Queued):
-            notes.add(f"no GPU capacity now, the pod waits: {outcome.reason}")
+            notes.add(f"the pod waits: {outcome.reason}")
         return Answer(patch=patch, warnings=tuple(notes.texts), audit=_audit(outcome))
 
     async def _mark(self, review: Review, pod: Mapping[str, Any], request: PodRequest) -> Granted | Queued | None:
@@ -159,6 +159,10 @@ class Admission:
             dry_run=review.dry_run,
             trace=review.uid,
         )
+        held_by = scheduling.foreign_gates(pod)
+        if held_by and _may_wait(request, spec_of(pod)):
+            # What is granted now would lie idle until somebody else opens theirs; the queue grants ours last.
+            return Queued(reason=f"held by other scheduling gates: {', '.join(held_by)}")
         try:
             return await self._allocator.grant(asked)
         except NoCapacityError as reason:

@@ -39,6 +39,12 @@ def gated(pod: Mapping[str, Any]) -> bool:
     return any(gate.get("name") == names.GATE for gate in spec_of(pod).get("schedulingGates") or ())
 
 
+def foreign_gates(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the gates that others hold the pod by."""
+    gates = (str(gate.get("name", "")) for gate in spec_of(pod).get("schedulingGates") or ())
+    return tuple(name for name in gates if name != names.GATE)
+
+
 def with_gate(pod: Mapping[str, Any], *, closed: bool) -> Json:
     """The pod with our gate or without; others' gates keep their places."""
     gates = list(spec_of(pod).get("schedulingGates") or ())

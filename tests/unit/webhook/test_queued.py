@@ -16,7 +16,7 @@ async def test_pod_waits_behind_the_gate() -> None:
     assert got.annotations["vramshare.io/reason"] == "needs 2Gi; the best GPU has 1Gi free"
     assert "affinity" not in got.spec
     assert not [key for key in got.annotations if key.startswith("allocation")]
-    assert got.answer.warnings == ("no GPU capacity now, the pod waits: needs 2Gi; the best GPU has 1Gi free",)
+    assert got.answer.warnings == ("the pod waits: needs 2Gi; the best GPU has 1Gi free",)
     assert got.answer.audit == {"reason": "queued: needs 2Gi; the best GPU has 1Gi free"}
 
 
@@ -38,6 +38,14 @@ async def test_users_preload_is_saved_for_later() -> None:
     )
     got = (await admit(made, allocator=FakeAllocator(failure=FULL))).annotations
     assert (got["preload.vramshare.io/a"], got["preload.vramshare.io/b"]) == ("/mine.so", "")
+
+
+async def test_what_others_hold_takes_no_gpu() -> None:
+    """A pod behind somebody else's gate waits in the queue, where ours is granted last, though there is room."""
+    got = await admit(gpu_pod(schedulingGates=[{"name": "other.io/x"}]))
+    assert got.annotations["vramshare.io/status"] == "queued"
+    assert got.annotations["vramshare.io/reason"] == "held by other scheduling gates: other.io/x"
+    assert {"name": "vramshare.io/capacity"} in got.spec["schedulingGates"]
 
 
 async def test_gate_joins_others() -> None:
