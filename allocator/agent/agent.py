@@ -21,7 +21,7 @@ from allocator.kube.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
-CHECK_EVERY: Final = 6
+CHECK_EVERY: Final = 12
 """Turns between two looks at whether the ConfigMap still says what we wrote."""
 
 
