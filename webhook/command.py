@@ -20,6 +20,7 @@ from allocator import logs
 from allocator.api import names
 from allocator.api.quantities import Memory, QuantityError
 from allocator.controller import Allocator, AllocatorSettings
+from allocator.core.policies import Policies
 from webhook.app import create_app
 from webhook.certificates import CertificateError, Identity
 from webhook.metrics import Metrics, metrics_app
@@ -43,7 +44,8 @@ class WebhookCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Run until SIGTERM or SIGINT."""
         logs.configure(level=args.log_level, log_format=args.log_format)
-        asyncio.run(serve(settings_of(args), allocator_settings_of(args)))
+        policies = Policies(default=args.policy)
+        asyncio.run(serve(settings_of(args), allocator_settings_of(args), policies=policies))
         return 0
 
 
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
         parser.add_argument(flag, default=chosen, help=f"{text} [{variable}]", **options)
 
     server, admission, mutation, tls = ServerSettings(), AdmissionSettings(), MutationSettings(), TlsSettings()
+    policies = Policies()
     add("--host", server.host, "address for reviews")
     add("--port", server.port, "port for reviews; 0: any free one", type=int)
     add("--metrics-host", server.metrics_host, "address for Prometheus")
@@ -77,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
     add("--host-dir", mutation.host_dir, "folder on GPU nodes; the agents must be told the same")
     add("--runtime-class", mutation.runtime_class, "RuntimeClass for GPU pods without one")
     add("--gpu-toleration", "yes", "whether GPU pods tolerate nvidia.com/gpu:NoSchedule", choices=("yes", "no"))
+    add("--policy", policies.named(None).name, "packing policy for pods that name none", choices=policies.names())
     add("--region-limit", mutation.region_limit, "memory of one container's usage region", type=_memory)
     add("--kubeconfig", None, "default: the pod's service account, else KUBECONFIG", type=Path)
     add("--log-level", "info", "quieter lines are dropped", choices=logs.LEVELS)
@@ -155,6 +159,7 @@ async def serve(
     allocator_settings: AllocatorSettings,
     stop: asyncio.Event | None = None,
     *,
+    policies: Policies | None = None,
     listening: Callable[[Addresses], None] = lambda _: None,
 ) -> None:
     """Serve until `stop` is set, or a signal comes.
@@ -165,6 +170,7 @@ async def serve(
         settings: the webhook's.
         allocator_settings: the allocator's.
         stop: ends it; None: SIGTERM or SIGINT do.
+        policies: how to pack; None: all of ours, with their default.
         listening: told where, once the sockets are open.
     """
     stop = stop or _on_signals()
@@ -176,7 +182,7 @@ async def serve(
     def certified(served: Identity) -> None:
         metrics.certificate_end.set(served.ends.timestamp())
 
-    allocator = Allocator(allocator_settings, registry=registry)
+    allocator = Allocator(allocator_settings, policies=policies, registry=registry)
     app = create_app(settings, allocator, metrics=metrics)
     async with (
         AsyncExitStack() as entered,  # left after the server, which needs the allocator to its last request

@@ -54,6 +54,8 @@ def test_region_limit_is_a_quantity() -> None:
     ("argv", "environ", "message"),
     [
         (("--region-limit", "4Mb"), {}, "write Mi"),
+        (("--policy", "tetris"), {}, "choose from"),
+        ((), {"VRAMSHARE_WEBHOOK_POLICY": "tetris"}, "write one of best-fit, fgd, foresight, pack, spread"),
         ((), {"VRAMSHARE_WEBHOOK_LOG_LEVEL": "loud"}, "VRAMSHARE_WEBHOOK_LOG_LEVEL is 'loud': write one of debug"),
     ],
 )
