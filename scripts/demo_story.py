@@ -58,7 +58,7 @@ def _what_is_simulated(stage: Stage) -> None:
     show.say(
         "processes, and let kernels take time without computing. The programs and the interposer see no difference."
     )
-    show.say("Shares of GPU time (cores) are reserved and held by turns (docs/cap.md). What is claimed below is about memory.")
+    show.say("Shares of GPU time (cores) are held by turns (docs/cap.md). The claims below are about memory.")
 
 
 def _opt_in(stage: Stage) -> None:
