@@ -155,11 +155,6 @@ class Fleet:
         state.assume(grant, usage)
         self._touch(state)
 
-    def confirm(self, node: str, grant_id: str) -> None:
-        """The grant is written. From now on what the ledger shows decides whether it counts."""
-        if (state := self._nodes.get(node)) is not None and grant_id in state.assumed:
-            state.ledger[grant_id] = state.assumed.pop(grant_id)
-
     def forget(self, node: str, grant_id: str) -> None:
         """The grant was not written after all, or was given back."""
         if (state := self._nodes.get(node)) is not None and state.forget(grant_id):

@@ -32,12 +32,11 @@ def test_an_assumed_grant_outlives_a_ledger_that_does_not_show_it_yet(make: Any)
 
 
 def test_a_grant_counts_once(make: Any) -> None:
-    """Assumed, then shown, then confirmed, then assumed again: one grant."""
+    """Assumed, then shown, then assumed again: one grant."""
     make.node("a")
     grant = make.grant("g1", "a", 8)
     make.fleet.assume(grant)
     make.fleet.apply_grants("a", [grant])
-    make.fleet.confirm("a", "g1")
     make.fleet.assume(grant)
     assert make.spot(make.pod(8)) == "a-0"
 
