@@ -1,8 +1,8 @@
 """What a node has: the inventory ConfigMap, written by the node's agent, read by the allocator.
 
-Made to be read with `kubectl describe configmap` too: one key for the node, one key per GPU, `name: value`
-lines. Names that a reader does not know are passed over, so that parts of neighbouring versions can work side
-by side.
+Made to be read with `kubectl describe configmap` too: one key for the node and one per GPU with `name: value`
+lines, and where there is something to report the keys of `allocator.api.isolation`. Keys and names that a reader
+does not know are passed over, so that parts of neighbouring versions can work side by side.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from allocator.api import isolation
 from allocator.api.errors import FormatError
+from allocator.api.isolation import Eviction, Finding
 from allocator.api.quantities import NO_MEMORY, Memory, QuantityError
 
 FORMAT: Final = 1
 NODE_KEY: Final = "node"
+GPU_KEYS: Final = "GPU-"
+"""What the keys of GPUs, their UUIDs, begin with."""
+ISOLATION_KEY: Final = "isolation"
+EVICT_KEY: Final = "evict"
+RELEASED_KEY: Final = "released"
 HEALTHY: Final = "ok"
 
 
@@ -77,6 +84,9 @@ class Inventory:
         driver: version of the NVIDIA driver.
         cuda: version of CUDA that the driver supports.
         interposer_sha256: hash of the interposer's file.
+        findings: containers that are not isolated.
+        evictions: pods whose eviction the agent asks of the leader.
+        released: allocations that were to be released and of which no process lives any more.
     """
 
     node: str
@@ -87,6 +97,9 @@ class Inventory:
     driver: str = ""
     cuda: str = ""
     interposer_sha256: str = ""
+    findings: tuple[Finding, ...] = ()
+    evictions: tuple[Eviction, ...] = ()
+    released: frozenset[str] = frozenset()
 
     @property
     def usable(self) -> bool:
@@ -126,7 +139,12 @@ class Inventory:
                     "health": gpu.health,
                 }
             )
-        return data
+        reports = {
+            ISOLATION_KEY: [one.line() for one in self.findings],
+            EVICT_KEY: [one.line() for one in self.evictions],
+            RELEASED_KEY: sorted(self.released),
+        }
+        return data | {key: isolation.text_of(lines) for key, lines in reports.items() if lines}
 
     @classmethod
     def from_data(cls, data: Mapping[str, str]) -> "Inventory":
@@ -143,7 +161,7 @@ class Inventory:
             raise FormatError(
                 f"inventory of {name}: strategy {node.get('strategy')!r} is none of env, cdi, none"
             ) from None
-        gpus = [_gpu(uuid, text) for uuid, text in data.items() if uuid != NODE_KEY]
+        gpus = [_gpu(uuid, text) for uuid, text in data.items() if uuid.startswith(GPU_KEYS)]
         return cls(
             node=name,
             gpus=tuple(sorted(gpus, key=lambda gpu: (gpu.index, gpu.uuid))),
@@ -153,6 +171,9 @@ class Inventory:
             driver=node.get("driver", ""),
             cuda=node.get("cuda", ""),
             interposer_sha256=node.get("interposer-sha256", ""),
+            findings=isolation.findings_of(data.get(ISOLATION_KEY, "")),
+            evictions=isolation.evictions_of(data.get(EVICT_KEY, "")),
+            released=isolation.released_of(data.get(RELEASED_KEY, "")),
         )
 
 
