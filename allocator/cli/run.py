@@ -144,15 +144,23 @@ def _region(named: Path | None) -> Iterator[Path]:
 
 
 def _wait(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run it in our place: signals that come to us go to it."""
-    child = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - running what was asked for is the purpose
+    """Run it in our place: signals that come to us go to it, also those that come before it has started."""
+    early: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        child.send_signal(number)
+        if child is None:
+            early.append(number)
+        else:
+            child.send_signal(number)
 
     for number in FORWARDED:
         signal.signal(number, forward)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
+    # The terminal sends it to both. A handler, for a signal that is ignored here would be ignored by the command too.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    child = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - running what was asked for is the purpose
+    for number in early:
+        child.send_signal(number)
     code = child.wait()
     return 128 - code if code < 0 else code
 

@@ -51,7 +51,8 @@ struct vs_region_gpu {
     _Atomic uint64_t time_unit;     /*  96: longest unit of work seen lately */
     _Atomic uint64_t time_wanted;   /* 104: end of the latest window that was too short for what was to be done */
     _Atomic uint64_t time_active;   /* 112: latest launch or wait for one, CLOCK_MONOTONIC, to a few ms */
-    uint64_t reserved[9];           /* 120..191 */
+    _Atomic uint64_t context_hidden; /* 120: what a context takes unseen by process lists, plus one; 0: not known */
+    uint64_t reserved[8];           /* 128..191 */
 };
 
 /* What one process uses of one GPU, in a table of `gpu_count` entries at `slot_gpu_offset` within a slot. */

@@ -67,6 +67,7 @@ struct vs_bracket {
     bool whole;          /* `gpu_before` is valid */
     uint64_t gpu_before; /* the whole GPU's use: vs_bracket_context */
     uint64_t others;     /* what the rest of the container used */
+    bool alone;          /* nobody else of the container had a request under way */
     uint64_t start;      /* what starting CUDA took of an unused GPU */
 };
 

@@ -217,18 +217,40 @@ static uint64_t start_cost(nvmlDevice_t device)
     return memory.used;
 }
 
-/* What the container uses beside this bracket. */
-static uint64_t others(struct vs_process *process, const struct vs_bracket *bracket)
+/* What the rest of the container holds, and has asked for. */
+static struct vs_sum others(struct vs_process *process, int gpu)
 {
-    return vs_minus(vs_in_use(process, bracket->gpu), vs_plus(vs_own_use(process, bracket->gpu), bracket->reserved));
+    struct vs_sum sum = vs_total(&process->view, (unsigned)gpu);
+    int slot = vs_own_slot(process);
+    if (slot < 0)
+        return sum;
+    struct vs_region_use *own = vs_use(&process->view, (unsigned)slot, (unsigned)gpu);
+    uint64_t used = vs_plus(atomic_load(&own->used), atomic_load(&own->overhead));
+    return (struct vs_sum){vs_minus(sum.used, used), vs_minus(sum.pending, atomic_load(&own->pending))};
 }
 
 void vs_bracket_context(struct vs_process *process, struct vs_bracket *bracket)
 {
     nvmlDevice_t device = nvml_device(process, bracket->gpu);
-    bracket->others = others(process, bracket);
+    struct vs_sum rest = others(process, bracket->gpu);
+    bracket->others = rest.used;
+    bracket->alone = rest.pending == 0;
     bracket->whole = device && VS_INSIDE(measure_gpu(device, &bracket->gpu_before));
     bracket->start = device ? VS_INSIDE(start_cost(device)) : 0;
+}
+
+/* What a new context takes unseen: as the GPU's own figure says while the container is otherwise at rest; else what
+ * was last found so, or is likely. */
+static uint64_t believed(struct vs_process *process, const struct vs_bracket *bracket, uint64_t measured)
+{
+    _Atomic uint64_t *known = &vs_gpu(&process->view, (unsigned)bracket->gpu)->context_hidden;
+    struct vs_sum rest = others(process, bracket->gpu);
+    if (bracket->alone && rest.pending == 0 && rest.used == bracket->others && measured <= MOST_HIDDEN) {
+        atomic_store(known, measured + 1);
+        return measured;
+    }
+    uint64_t found = atomic_load(known);
+    return found && found <= MOST_HIDDEN + 1 ? found - 1 : vs_min(measured, LIKELY_HIDDEN);
 }
 
 /* What the GPU lost to a new context beyond `own`, the change of this process's figure. */
@@ -238,8 +260,7 @@ static uint64_t hidden_growth(struct vs_process *process, const struct vs_bracke
     nvmlDevice_t device = nvml_device(process, bracket->gpu);
     if (!bracket->whole || !device || !VS_INSIDE(measure_gpu(device, &after)))
         return 0;
-    uint64_t most = others(process, bracket) == bracket->others ? MOST_HIDDEN : LIKELY_HIDDEN; /* siblings at work */
-    uint64_t hidden = vs_min(vs_minus(vs_minus(after, bracket->gpu_before), own), most);
+    uint64_t hidden = believed(process, bracket, vs_minus(vs_minus(after, bracket->gpu_before), own));
     if (!bracket->own)
         hidden += bracket->start;
     atomic_fetch_add(&process->hidden[bracket->gpu], hidden);
