@@ -2,6 +2,7 @@
 
 The ledger is a ConfigMap per GPU node with one key per grant, the allocation's id. `kubectl describe` shows it
 as it is stored. Written by the allocator only, each write a compare-and-swap on the ConfigMap's resourceVersion.
+Lines that a version does not know stay when it writes an entry anew: versions work side by side during an upgrade.
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from allocator.api.allocation import Allocation, Slice
 from allocator.api.errors import FormatError
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+_SLICE: Final = "slice"
+_KNOWN: Final = frozenset({"pod", "uid", "owner", "shape", "granted", "releasing", "revision", _SLICE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,9 @@ class Grant:
         owner: `Kind/name/uid` of its controller; empty for a bare pod.
         granted: when, in whole seconds, UTC.
         shape: digest of the request, by which a repeated create of one owner finds its unused grant.
+        releasing: since when the pod is gone without its containers having been seen to end; the node's agent has
+            to confirm that nothing of it is left. Until then it counts like any other. None: not so.
+        revision: how often its size has been changed.
     """
 
     allocation: Allocation
@@ -35,21 +41,43 @@ class Grant:
     uid: str = ""
     owner: str = ""
     shape: str = ""
+    releasing: datetime | None = None
+    revision: int = 0
 
     def seen(self, *, name: str, uid: str) -> "Grant":
         """The same grant, bound to the pod that has appeared with its id."""
         return replace(self, pod=name, uid=uid)
 
-    def to_text(self) -> str:
-        """The ledger's value."""
+    def to_text(self, *, over: str = "") -> str:
+        """The ledger's value.
+
+        Args:
+            over: the value that it replaces; what this version does not know of it stays.
+        """
         lines = [f"pod: {_one_line(self.namespace)}/{_one_line(self.pod)}"]
         for name, value in (("uid", self.uid), ("owner", self.owner), ("shape", self.shape)):
             if value:
                 lines.append(f"{name}: {_one_line(value)}")
-        lines.append(f"granted: {self.granted.astimezone(UTC).strftime(_TIME)}")
-        for container, slices in self.allocation.containers.items():
-            lines.extend(f"slice: {_one_line(container)} {one.shown()}" for one in slices)
-        return "\n".join(lines) + "\n"
+        lines.append(f"granted: {_stamp(self.granted)}")
+        if self.releasing is not None:
+            lines.append(f"releasing: {_stamp(self.releasing)}")
+        if self.revision:
+            lines.append(f"revision: {self.revision}")
+        return "".join(f"{line}\n" for line in [*lines, *self._slice_lines(over), *_unknown_lines(over)])
+
+    def _slice_lines(self, over: str) -> list[str]:
+        """The slices; as they stand in `over` if these are the same, for a line may hold more than we know."""
+        lines = [
+            f"{_SLICE}: {_one_line(container)} {one.shown()}"
+            for container, slices in self.allocation.containers.items()
+            for one in slices
+        ]
+        written = [line for line in over.splitlines() if line.startswith(f"{_SLICE}: ")]
+        try:
+            same = _slices(lines) == _slices(written)
+        except FormatError:
+            return lines
+        return written if same else lines
 
     @classmethod
     def from_text(cls, allocation_id: str, text: str, *, node: str) -> "Grant":
@@ -59,24 +87,20 @@ class Grant:
             FormatError: it cannot be read; says why. Such an entry still blocks what it names, never frees it.
         """
         fields: dict[str, str] = {}
-        containers: dict[str, list[Slice]] = {}
         for line in text.splitlines():
             name, colon, value = line.partition(": ")
             if not colon:
                 raise FormatError(f"grant {allocation_id}: cannot read the line {line[:80]!r}")
-            if name == "slice":
-                container, _, rest = value.partition(" ")
-                containers.setdefault(container, []).append(Slice.parse(rest))
-            else:
-                fields[name] = value
+            fields[name] = value
+        containers = _slices(text.splitlines())
         if not containers:
             raise FormatError(f"grant {allocation_id}: it holds nothing")
         try:
             namespace, _, pod = fields["pod"].partition("/")
-            granted = datetime.strptime(fields["granted"], _TIME).replace(tzinfo=UTC)
-            allocation = Allocation(
-                id=allocation_id, node=node, containers={key: tuple(value) for key, value in containers.items()}
-            )
+            granted = _time(fields["granted"])
+            releasing = _time(fields["releasing"]) if "releasing" in fields else None
+            revision = int(fields.get("revision", "0"))
+            allocation = Allocation(id=allocation_id, node=node, containers=containers)
         except (KeyError, ValueError) as reason:
             raise FormatError(f"grant {allocation_id}: {reason}") from None
         return cls(
@@ -87,7 +111,37 @@ class Grant:
             uid=fields.get("uid", ""),
             owner=fields.get("owner", ""),
             shape=fields.get("shape", ""),
+            releasing=releasing,
+            revision=revision,
         )
+
+
+def _slices(lines: list[str]) -> dict[str, tuple[Slice, ...]]:
+    """The slices that some lines hold, by container.
+
+    Raises:
+        FormatError: one cannot be read.
+    """
+    found: dict[str, tuple[Slice, ...]] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == _SLICE:
+            container, _, rest = value.partition(" ")
+            found[container] = (*found.get(container, ()), Slice.parse(rest))
+    return found
+
+
+def _unknown_lines(text: str) -> list[str]:
+    """The lines of an entry that a newer version wrote for itself."""
+    return [line for line in text.splitlines() if ": " in line and line.partition(": ")[0] not in _KNOWN]
+
+
+def _stamp(when: datetime) -> str:
+    return when.astimezone(UTC).strftime(_TIME)
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
 
 
 def _one_line(value: str) -> str:

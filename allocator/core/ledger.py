@@ -5,6 +5,7 @@ Everything here fails closed; allocator.core.unreadable says what happens to ent
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -41,11 +42,13 @@ class Changes:
         add: new grants; one with a known id replaces it.
         remove: ids of grants that are given back.
         seen: pod name and UID by the id of the grant with which the pod has appeared.
+        releasing: by id, since when a grant's pod is gone without having been seen to end.
     """
 
     add: tuple[Grant, ...] = ()
     remove: frozenset[str] = frozenset()
     seen: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    releasing: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,17 @@ class Ledger:
 
     def apply(self, changes: Changes) -> "Ledger":
         """The ledger after a batch. Removing or marking what is not there changes nothing."""
-        if not (changes.add or changes.remove or changes.seen):
-            return self
         grants, data = dict(self.grants), dict(self.data)
         for key in changes.remove & grants.keys():
             del grants[key], data[key]
         for key, (pod, uid) in changes.seen.items():
             if key in grants and not grants[key].uid:
                 grants[key] = grants[key].seen(name=pod, uid=uid)
-                data[key] = grants[key].to_text()
+                data[key] = grants[key].to_text(over=data[key])
+        for key, since in changes.releasing.items():
+            if key in grants and grants[key].releasing is None:
+                grants[key] = replace(grants[key], releasing=since)
+                data[key] = grants[key].to_text(over=data[key])
         for grant in changes.add:
             grants[grant.allocation.id] = grant
             data[grant.allocation.id] = grant.to_text()
