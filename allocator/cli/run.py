@@ -159,8 +159,8 @@ def _wait(command: Sequence[str], environ: Mapping[str, str]) -> int:
     # The terminal sends it to both. A handler, for a signal that is ignored here would be ignored by the command too.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     child = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - running what was asked for is the purpose
-    for number in early:
-        child.send_signal(number)
+    for missed in early:
+        child.send_signal(missed)
     code = child.wait()
     return 128 - code if code < 0 else code
 
