@@ -2,8 +2,11 @@
 
 from typing import Final
 
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from allocator.exposition import metrics_app
+
+__all__ = ["Metrics", "metrics_app"]
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
@@ -30,18 +33,7 @@ class Metrics:
             "vramshare_admissions_in_flight", "Reviews being answered at this moment.", registry=self.registry
         )
         self.certificate_end = Gauge(
-            "vramshare_webhook_certificate_end_seconds",
-            "When the serving certificate expires, in seconds since 1970; 0: no certificate of ours in use.",
+            "vramshare_webhook_certificate_expiry_timestamp_seconds",
+            "When the serving certificate expires, in seconds since 1970; 0: none is served yet.",
             registry=self.registry,
         )
-
-
-def metrics_app(registry: CollectorRegistry) -> web.Application:
-    """An application that serves `GET /metrics`. On a port of its own: reviews come over TLS, scrapes do not."""
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    return app

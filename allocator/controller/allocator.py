@@ -18,11 +18,14 @@ from allocator.controller.duties import Duties
 from allocator.controller.engine import Engine
 from allocator.controller.metrics import Metrics
 from allocator.controller.public import Granted, GrantRequest
+from allocator.controller.scene import NodeScene, Scene
 from allocator.controller.settings import AllocatorSettings
 from allocator.controller.tasks import Tasks
 from allocator.controller.world import World
+from allocator.core.fleet import Fleet
 from allocator.core.fragmentation import by_model
 from allocator.core.policies import Policies
+from allocator.core.queue import Waiting
 from allocator.kube import Client, Clock, SystemClock
 
 _log = structlog.get_logger(__name__)
@@ -92,6 +95,15 @@ class Allocator:
     def leading(self) -> bool:
         """Whether this replica does the leader's duties."""
         return self._duties is not None and self._duties.leading
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """Every GPU node as this replica sees it, to be read and not changed; None outside the `async with`."""
+        return self._engine.world.fleet if self._engine is not None else None
+
+    def waiting(self) -> list[Waiting]:
+        """The pods behind our gate, first come first."""
+        return self._engine.world.pods.waiting() if self._engine is not None else []
 
     async def grant(self, asked: GrantRequest) -> Granted:
         """Give a pod its slices.
@@ -169,15 +181,27 @@ class Allocator:
         )
         self._duties = Duties(self._engine)
         self.metrics.follow(
+            scene=lambda: self._scene(world),
             queued=world.pods.depth,
+            ready=lambda: self.ready,
             ages=world.ages(),
-            fragmentation=lambda: by_model(world.fleet.table),
+            hami=settings.hami_metrics,
         )
         stack.push_async_callback(self._duties.resign)
         tasks = await stack.enter_async_context(Tasks(clock))
         for name, run in [*world.runners(), *self._duties.runners()]:
             tasks.start(name, run)
         return world
+
+    def _scene(self, world: World) -> Scene:
+        """What a scrape tells of the cluster."""
+        return Scene(
+            now=self._clock.now(),
+            leading=self.leading,
+            nodes=[NodeScene.of(node) for node in world.fleet.nodes()],
+            waiting=world.pods.waiting(),
+            fragmentation=by_model(world.fleet.table),
+        )
 
     def _entered(self) -> Engine:
         if self._engine is None:

@@ -159,6 +159,7 @@ class Dispatcher:
             return
         self._done[one.uid] = one.pod
         if taken:
+            self._engine.metrics.queue_wait.observe(one.age(self._engine.clock.now()))
             self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
             _log.info("granted from the queue", **about)
         else:

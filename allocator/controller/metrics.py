@@ -1,13 +1,13 @@
 """What the allocator counts, for Prometheus."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from allocator.core.fragmentation import Fragmentation
+from allocator.controller.hami import HamiCollector
+from allocator.controller.scene import Lookout, Scene, SceneCollector
 
+_WAITS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -36,6 +36,22 @@ class Metrics:
             "vramshare_ledger_conflicts", "Grants that had to be planned again.", registry=self.registry
         )
         self.queued = Gauge("vramshare_queued_pods", "Pods that wait behind our gate.", registry=self.registry)
+        self.oldest = Gauge(
+            "vramshare_queue_oldest_seconds",
+            "How long the pod that waits longest has waited; 0: none waits.",
+            registry=self.registry,
+        )
+        self.queue_wait = Histogram(
+            "vramshare_queue_wait_seconds",
+            "Time that pods granted from the queue had waited.",
+            buckets=_WAITS,
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            "vramshare_ready",
+            "1 where this replica has seen the whole cluster lately, and so may grant.",
+            registry=self.registry,
+        )
         self.leading = Gauge("vramshare_leading", "1 on the replica that leads.", registry=self.registry)
         self.watch_age = Gauge(
             "vramshare_watch_age_seconds",
@@ -44,40 +60,37 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._lookout: Lookout | None = None
+
     def follow(
         self,
         *,
+        scene: Callable[[], Scene],
         queued: Callable[[], float],
-        ages: dict[str, Callable[[], float]],
-        fragmentation: Callable[[], Mapping[str, Fragmentation]],
+        ready: Callable[[], bool],
+        ages: Mapping[str, Callable[[], float]],
+        hami: bool = False,
     ) -> None:
-        """Read these values whenever the metrics are scraped."""
-        self.registry.register(FragmentationCollector(fragmentation))
+        """Read these values whenever the metrics are scraped.
+
+        Args:
+            scene: the cluster as it is now.
+            queued: how many pods wait.
+            ready: whether this replica may grant.
+            ages: of the watches, by what they watch.
+            hami: whether to tell the scene under HAMi's names too.
+        """
+        self._lookout = lookout = Lookout(scene)
+        self.registry.register(SceneCollector(lookout))
+        if hami:
+            self.registry.register(HamiCollector(lookout))
         self.queued.set_function(queued)
+        self.oldest.set_function(lookout.oldest)
+        self.ready.set_function(lambda: float(ready()))
         for resource, age in ages.items():
             self.watch_age.labels(resource).set_function(age)
 
-
-class FragmentationCollector(Collector):
-    """Capacity, what is free of it, and what of that the usual pods cannot use, by GPU model; in whole GPUs."""
-
-    def __init__(self, read: Callable[[], Mapping[str, Fragmentation]]) -> None:
-        self._read = read
-
-    def describe(self) -> list[Metric]:
-        """The metrics, without values."""
-        texts = {
-            "vramshare_model_gpus": "GPUs that take grants.",
-            "vramshare_model_free_gpus": "What is free of them, in GPUs.",
-            "vramshare_model_stranded_gpus": "What is free and of no use to the usual pods, in GPUs.",
-        }
-        return [GaugeMetricFamily(name, text, labels=["model"]) for name, text in texts.items()]
-
-    def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
-        found = self._read()
-        total, free, stranded = families = self.describe()
-        for model, one in found.items():
-            for family, value in ((total, one.total), (free, one.free), (stranded, one.stranded)):
-                family.add_sample(family.name, {"model": model}, value)
-        yield from families
+    def prepare(self) -> None:
+        """Read off what the next scrape tells; call it in the event loop, where it is consistent."""
+        if self._lookout is not None:
+            self._lookout.take()

@@ -76,11 +76,14 @@ class GiveBackSettings:
         request_limit: seconds that a create request may take at the API server (its --request-timeout).
         grace: seconds that a pod may take to appear; more than `request_limit`.
         sweep: seconds between looks at all grants; changes of pods are acted on at once.
+        agent_slow: seconds for which a grant may wait for its node's agent before an Event says so. Nothing else
+            follows from it: the grant counts until the agent confirms or the node is gone.
     """
 
     request_limit: float = 60.0
     grace: float = 90.0
     sweep: float = 15.0
+    agent_slow: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class AllocatorSettings:
         tolerations: what the webhook adds to granted pods.
         events_per_second: how many Events are written in the long run.
         events_burst: how many Events may be written at once after a quiet time.
+        hami_metrics: whether the metrics stand under HAMi's names too.
         watch: how to watch.
         leader: leadership.
         agents: judging node agents.
@@ -129,6 +133,7 @@ class AllocatorSettings:
     tolerations: tuple[Toleration, ...] = (Toleration(key=names.GPU_TAINT, operator="Exists", effect="NoSchedule"),)
     events_per_second: float = 5.0
     events_burst: int = 25
+    hami_metrics: bool = False
     watch: WatchSettings = field(default_factory=WatchSettings)
     leader: LeaderSettings = field(default_factory=LeaderSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)

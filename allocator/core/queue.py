@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from allocator.api import names
@@ -59,6 +60,13 @@ class Waiting:
     def reason(self) -> str:
         """What its annotations say of why it waits."""
         return str(_annotations(self.pod).get(names.REASON, ""))
+
+    def age(self, now: datetime) -> float:
+        """Seconds since its creation; 0 where that cannot be read."""
+        try:
+            return max(0.0, (now - datetime.fromisoformat(self.created)).total_seconds())
+        except (ValueError, TypeError):
+            return 0.0
 
     @property
     def foreign_gates(self) -> tuple[str, ...]:

@@ -1,0 +1,201 @@
+"""The cluster as one scrape tells it: capacity, allocations and the queue, read off at one moment.
+
+Only the leader tells of GPUs, nodes and namespaces. So each series exists once, and sums over them need no care
+about replicas.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from allocator.api.allocation import Slice
+from allocator.api.grant import Grant
+from allocator.api.inventory import Gpu
+from allocator.core.fragmentation import Fragmentation
+from allocator.core.queue import Waiting
+from allocator.core.state import FULL_TIME, NodeState
+
+_GPU: Final = ("node", "gpu", "model")
+_TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "vramshare_model_gpus": ("GPUs that take grants.", ("model",)),
+    "vramshare_model_free_gpus": ("What is free of them, in GPUs.", ("model",)),
+    "vramshare_model_stranded_gpus": ("What is free and of no use to the usual pods, in GPUs.", ("model",)),
+    "vramshare_gpu_memory_capacity_bytes": ("What grants on a GPU may add up to.", _GPU),
+    "vramshare_gpu_memory_allocated_bytes": ("What they add up to.", _GPU),
+    "vramshare_gpu_memory_foreign_bytes": ("What others than vramshare's pods hold of a GPU, as its agent says.", _GPU),
+    "vramshare_gpu_cores_allocated_ratio": ("GPU time that grants reserve, 1 being all of it.", _GPU),
+    "vramshare_gpu_slices_allocated": ("Slices granted on a GPU.", _GPU),
+    "vramshare_node_open": ("1 where a node takes new grants.", ("node",)),
+    "vramshare_node_agent_live": ("1 where a node's agent has been heard of lately.", ("node",)),
+    "vramshare_namespace_memory_allocated_bytes": ("GPU memory granted to a namespace.", ("namespace",)),
+    "vramshare_namespace_cores_allocated": ("GPU time reserved by a namespace, in whole GPUs.", ("namespace",)),
+    "vramshare_namespace_slices_allocated": ("Slices granted to a namespace.", ("namespace",)),
+    "vramshare_namespace_queued_pods": ("Pods of a namespace that wait behind our gate.", ("namespace",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeScene:
+    """One node with GPUs.
+
+    Attributes:
+        name: the node's name.
+        open: whether it takes new grants.
+        live: whether its agent has been heard of lately.
+        gpus: as its agent published them.
+        grants: all that count there, written yet or not.
+    """
+
+    name: str
+    open: bool
+    live: bool
+    gpus: Sequence[Gpu]
+    grants: Sequence[Grant]
+
+    @classmethod
+    def of(cls, node: NodeState) -> "NodeScene":
+        """A node as it is now."""
+        return cls(
+            name=node.name,
+            open=node.info is not None and node.info.ready and node.obstacle() is None,
+            live=node.live,
+            gpus=node.inventory.gpus if node.inventory else (),
+            grants=(*node.ledger.values(), *node.assumed.values()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What grants hold of one GPU, or of one namespace: bytes, percent of a GPU's time, slices."""
+
+    memory: int = 0
+    cores: int = 0
+    slices: int = 0
+
+    def plus(self, one: Slice) -> "Held":
+        """With one more slice."""
+        return Held(self.memory + one.memory.count, self.cores + one.cores, self.slices + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a scrape tells of the cluster.
+
+    Attributes:
+        now: the time.
+        leading: whether this replica leads, and so speaks for the cluster.
+        nodes: every node with GPUs.
+        waiting: the queue.
+        fragmentation: by GPU model.
+    """
+
+    now: datetime
+    leading: bool
+    nodes: Sequence[NodeScene] = ()
+    waiting: Sequence[Waiting] = ()
+    fragmentation: Mapping[str, Fragmentation] = field(default_factory=dict)
+
+    def oldest(self) -> float:
+        """Seconds that the pod which waits longest has waited; 0: none waits."""
+        return max((one.age(self.now) for one in self.waiting), default=0.0)
+
+
+class Lookout:
+    """Where collectors find the scene: as taken beforehand, or as of now where nobody takes it beforehand."""
+
+    def __init__(self, read: Callable[[], Scene]) -> None:
+        self._read = read
+        self._taken: Scene | None = None
+
+    def take(self) -> None:
+        """Read off the scene that the next scrape tells; see `allocator.exposition`."""
+        self._taken = self._read()
+
+    @property
+    def scene(self) -> Scene:
+        """The scene."""
+        return self._taken or self._read()
+
+    def oldest(self) -> float:
+        """See `Scene.oldest`."""
+        return self.scene.oldest()
+
+
+class SceneCollector(Collector):
+    """The scene under vramshare's own names."""
+
+    def __init__(self, lookout: Lookout) -> None:
+        self._lookout = lookout
+
+    def describe(self) -> list[Metric]:
+        """The metrics, without values."""
+        return list(_families().values())
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        scene, families = self._lookout.scene, _families()
+        if scene.leading:
+            _add_models(families, scene)
+            _add_nodes(families, scene)
+            _add_namespaces(families, scene)
+        yield from families.values()
+
+
+Families = dict[str, GaugeMetricFamily]
+
+
+def _families() -> Families:
+    return {name: GaugeMetricFamily(name, text, labels=labels) for name, (text, labels) in _TEXTS.items()}
+
+
+def _add_models(families: Families, scene: Scene) -> None:
+    for model, one in scene.fragmentation.items():
+        families["vramshare_model_gpus"].add_metric([model], one.total)
+        families["vramshare_model_free_gpus"].add_metric([model], one.free)
+        families["vramshare_model_stranded_gpus"].add_metric([model], one.stranded)
+
+
+def _add_nodes(families: Families, scene: Scene) -> None:
+    for node in scene.nodes:
+        families["vramshare_node_open"].add_metric([node.name], node.open)
+        families["vramshare_node_agent_live"].add_metric([node.name], node.live)
+        held = held_by_gpu(node)
+        for gpu in node.gpus:
+            labels, mine = [node.name, gpu.uuid, gpu.model], held.get(gpu.uuid, Held())
+            families["vramshare_gpu_memory_capacity_bytes"].add_metric(labels, gpu.capacity.count)
+            families["vramshare_gpu_memory_foreign_bytes"].add_metric(labels, gpu.foreign.count)
+            families["vramshare_gpu_memory_allocated_bytes"].add_metric(labels, mine.memory)
+            families["vramshare_gpu_cores_allocated_ratio"].add_metric(labels, mine.cores / FULL_TIME)
+            families["vramshare_gpu_slices_allocated"].add_metric(labels, mine.slices)
+
+
+def _add_namespaces(families: Families, scene: Scene) -> None:
+    held: dict[str, Held] = {}
+    for grant in (grant for node in scene.nodes for grant in node.grants):
+        for one in slices_of(grant):
+            held[grant.namespace] = held.get(grant.namespace, Held()).plus(one)
+    for namespace, mine in held.items():
+        families["vramshare_namespace_memory_allocated_bytes"].add_metric([namespace], mine.memory)
+        families["vramshare_namespace_cores_allocated"].add_metric([namespace], mine.cores / FULL_TIME)
+        families["vramshare_namespace_slices_allocated"].add_metric([namespace], mine.slices)
+    for namespace, count in Counter(one.namespace for one in scene.waiting).items():
+        families["vramshare_namespace_queued_pods"].add_metric([namespace], count)
+
+
+def held_by_gpu(node: NodeScene) -> dict[str, Held]:
+    """What grants hold of each GPU of a node, by UUID; GPUs of which nothing is held are left out."""
+    held: dict[str, Held] = {}
+    for one in (one for grant in node.grants for one in slices_of(grant)):
+        held[one.uuid] = held.get(one.uuid, Held()).plus(one)
+    return held
+
+
+def slices_of(grant: Grant) -> Iterator[Slice]:
+    """All slices of a grant."""
+    for slices in grant.allocation.containers.values():
+        yield from slices

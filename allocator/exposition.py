@@ -1,0 +1,80 @@
+"""What every process of ours offers to Prometheus: `/metrics`, and `/healthz` beside it.
+
+Values are read off in the event loop, where they are consistent, and made into text in a thread: for a large fleet
+the text takes longer than a pod's admission may wait.
+
+Plain HTTP by intent: nothing secret is served, and who may scrape is for a NetworkPolicy to say (docs/metrics.md).
+"""
+
+import asyncio
+import gzip
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+PATH: Final = "/metrics"
+WORTH_PACKING: Final = 8 * 1024
+"""Bytes from which an answer is compressed, for scrapers that take it so."""
+_CHEAPEST: Final = 1
+"""Level of compression; metrics shrink twenty-fold at the lowest already."""
+
+
+def new_registry(component: str) -> CollectorRegistry:
+    """A registry for one process, with what every process says of itself: version, memory, CPU.
+
+    Args:
+        component: `webhook` or `agent`.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series per counter, which nobody reads
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    built = Gauge("vramshare_build_info", "1; the labels say what runs.", ["component", "version"], registry=registry)
+    built.labels(component, version("vramshare")).set(1)
+    return registry
+
+
+def _nothing() -> None:
+    """Nothing to read beforehand."""
+
+
+def metrics_app(registry: CollectorRegistry, *, prepare: Callable[[], None] = _nothing) -> web.Application:
+    """An application that serves `GET /metrics` and `GET /healthz`.
+
+    Args:
+        registry: what to tell.
+        prepare: called in the event loop before each scrape; reads what a thread must not.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        prepare()
+        body, packed = await asyncio.to_thread(
+            _render, registry, packing="gzip" in request.headers.get("Accept-Encoding", "")
+        )
+        headers = {"Content-Type": CONTENT_TYPE_LATEST} | ({"Content-Encoding": "gzip"} if packed else {})
+        return web.Response(body=body, headers=headers)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    app = web.Application()
+    app.router.add_get(PATH, metrics)
+    app.router.add_get("/healthz", healthz)
+    return app
+
+
+def _render(registry: CollectorRegistry, *, packing: bool) -> tuple[bytes, bool]:
+    """The text, and whether it was compressed."""
+    text = generate_latest(registry)
+    if packing and len(text) >= WORTH_PACKING:
+        return gzip.compress(text, _CHEAPEST), True
+    return text, False
