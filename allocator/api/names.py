@@ -24,6 +24,8 @@ UUIDS: Final = f"{DOMAIN}/uuids"
 POLICY: Final = f"{DOMAIN}/policy"
 CONTAINERS: Final = f"{DOMAIN}/containers"
 WHEN_FULL: Final = f"{DOMAIN}/when-full"
+GROUP: Final = f"{DOMAIN}/group"
+GROUP_SIZE: Final = f"{DOMAIN}/group-size"
 
 MEMORY_PREFIX: Final = f"memory.{DOMAIN}/"
 CORES_PREFIX: Final = f"cores.{DOMAIN}/"
@@ -39,15 +41,17 @@ NODE: Final = f"{DOMAIN}/node"
 DEVICES: Final = f"{DOMAIN}/devices"
 REASON: Final = f"{DOMAIN}/reason"
 """Why a queued pod waits, in one sentence."""
+RESERVED: Final = f"{DOMAIN}/reserved"
+"""The node and the GPUs that are kept free for a queued pod that has waited long."""
 ALLOCATION_PREFIX: Final = f"allocation.{DOMAIN}/"
 VISIBLE_DEVICES_PREFIX: Final = f"visible-devices.{DOMAIN}/"
 PRELOAD_PREFIX: Final = f"preload.{DOMAIN}/"
 
-RESULT_ANNOTATIONS: Final = frozenset({STATUS, ALLOCATION_ID, NODE, DEVICES, REASON})
+RESULT_ANNOTATIONS: Final = frozenset({STATUS, ALLOCATION_ID, NODE, DEVICES, REASON, RESERVED})
 RESULT_PREFIXES: Final = (ALLOCATION_PREFIX, VISIBLE_DEVICES_PREFIX, PRELOAD_PREFIX)
 
 REQUEST_ANNOTATIONS: Final = frozenset(
-    {MEMORY, CORES, CORES_POLICY, GPUS, MODELS, UUIDS, POLICY, CONTAINERS, WHEN_FULL}
+    {MEMORY, CORES, CORES_POLICY, GPUS, MODELS, UUIDS, POLICY, CONTAINERS, WHEN_FULL, GROUP, GROUP_SIZE}
 )
 SIZE_PREFIXES: Final = (MEMORY_PREFIX, CORES_PREFIX, GPUS_PREFIX)
 """One container's own sizes: to write one is to ask for a slice."""
@@ -55,6 +59,16 @@ REQUEST_PREFIXES: Final = (*SIZE_PREFIXES, CORES_POLICY_PREFIX)
 
 GATE: Final = f"{DOMAIN}/capacity"
 """The scheduling gate of a pod that waits for capacity."""
+
+# --- What a namespace may hold (namespace annotations, and hard limits of ResourceQuotas) -------------------
+QUOTA_MEMORY: Final = f"{DOMAIN}/quota-memory"
+QUOTA_CORES: Final = f"{DOMAIN}/quota-cores"
+QUOTA_GPUS: Final = f"{DOMAIN}/quota-gpus"
+RESOURCE_QUOTA_MEMORY: Final = "limits.nvidia.com/gpumem"
+"""In MiB, as HAMi counts."""
+RESOURCE_QUOTA_CORES: Final = "limits.nvidia.com/gpucores"
+RESOURCE_QUOTA_GPUS: Final = ("requests.nvidia.com/gpu", "limits.nvidia.com/gpu")
+"""The first is what the API server takes for extended resources, the second HAMi's way to write it."""
 
 # --- HAMi's container resources, understood unchanged ------------------------------------------------------
 HAMI_GPU: Final = "nvidia.com/gpu"
@@ -93,6 +107,12 @@ HOST_TIMETABLES: Final = "gpus"
 
 # --- Objects of our own ------------------------------------------------------------------------------------
 DEFAULT_NAMESPACE: Final = "vramshare-system"
+REGISTRATION: Final = "vramshare"
+"""The MutatingWebhookConfiguration of the manifests."""
+WEBHOOK_SERVICE: Final = "vramshare-webhook"
+"""The Service in front of the webhook's replicas; their Deployment and service account are called the same."""
+CERTIFICATE_SECRET: Final = "vramshare-webhook-certificates"  # noqa: S105 - a name
+"""Where the replicas keep CA and serving certificate."""
 KIND_LABEL: Final = f"{DOMAIN}/kind"
 KIND_INVENTORY: Final = "inventory"
 KIND_LEDGER: Final = "ledger"

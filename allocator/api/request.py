@@ -9,31 +9,26 @@ An init container's slice is added to the others': a grant lives as long as its 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from allocator.api import names
 from allocator.api.errors import RequestError
+from allocator.api.group import Group, parse_group
 from allocator.api.quantities import (
-    MIB,
     CoresPolicy,
-    Memory,
     MemoryAsk,
-    MemoryShare,
     QuantityError,
     parse_cores,
     parse_cores_policy,
     parse_memory_ask,
-    parse_quantity,
 )
+from allocator.api.resources import MOST_GPUS, WHOLE, sizes_from
 
 T = TypeVar("T")
 
 LONGEST_VALUE: Final = 4096
 """Characters of one request annotation; a longer one is a mistake or an attack."""
-MOST_GPUS: Final = 64
-WHOLE: Final = MemoryShare(1000)
 _DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 
 
@@ -94,6 +89,7 @@ class PodRequest:
         policy: the packing policy asked for; None: the cluster's.
         when_full: whether to wait or to be refused where nothing fits now.
         syntax: how the user asked.
+        group: the pods with which it is granted together; None: it is granted alone.
     """
 
     containers: tuple[ContainerRequest, ...]
@@ -102,6 +98,7 @@ class PodRequest:
     policy: str | None = None
     when_full: WhenFull = WhenFull.QUEUE
     syntax: Syntax = Syntax.ANNOTATIONS
+    group: Group | None = None
 
 
 def parse_pod(pod: Mapping[str, Any]) -> PodRequest | None:
@@ -155,6 +152,7 @@ def parse_pod(pod: Mapping[str, Any]) -> PodRequest | None:
         policy=asked.get(names.POLICY, "").strip() or None,
         when_full=_when_full(asked),
         syntax=syntax,
+        group=parse_group(asked),
     )
 
 
@@ -212,61 +210,10 @@ def _refuse_both(asked: Mapping[str, str], resources: Mapping[str, Mapping[str, 
     )
 
 
-# --- HAMi's resources --------------------------------------------------------------------------------------
-
-
 def _from_resources(container: str, found: Mapping[str, str]) -> ContainerRequest:
-    """One container's request from its resources. `gpumem` counts MiB; a canonicalised `3k` is 3,000 MiB."""
-
-    def count(resource: str, *, most: int) -> int | None:
-        return None if resource not in found else _whole(container, resource, found[resource], most=most)
-
-    gpus = count(names.HAMI_GPU, most=MOST_GPUS)
-    megabytes = count(names.HAMI_MEMORY, most=2**43)
-    percent = count(names.HAMI_MEMORY_PERCENT, most=100)
-    cores = count(names.HAMI_CORES, most=100)
-    if megabytes and percent:
-        raise RequestError(
-            where=f"resource {names.HAMI_MEMORY_PERCENT}",
-            value=found[names.HAMI_MEMORY_PERCENT],
-            problem=f"the container also asks by {names.HAMI_MEMORY}",
-            remedy="keep one of the two",
-            container=container,
-        )
-    memory: MemoryAsk = WHOLE
-    if megabytes:
-        memory = Memory.mib(megabytes)
-    elif percent:
-        memory = MemoryShare(percent * 10)
-    if gpus is None:
-        gpus = 1 if megabytes or percent or cores else 0
-    if gpus and not (megabytes or percent or cores):
-        cores = 100
-    return ContainerRequest(container=container, gpus=gpus, memory=memory, cores=cores or None)
-
-
-def _whole(container: str, resource: str, text: str, *, most: int) -> int:
-    """A resource's value as a whole number from 0 to `most`."""
-
-    def error(problem: str, remedy: str) -> RequestError:
-        return RequestError(
-            where=f"resource {resource}", value=text, problem=problem, remedy=remedy, container=container
-        )
-
-    try:
-        amount = parse_quantity(text)
-    except QuantityError as reason:
-        raise error(reason.problem, "write a whole number") from None
-    if amount < 0:
-        raise error("cannot be negative", "write a positive whole number")
-    if amount != int(amount):
-        raise error("must be a whole number", f"write {int(amount) + 1}")
-    if resource == names.HAMI_MEMORY and amount >= MIB:
-        better = Decimal(int(amount) // MIB)
-        raise error("counts MiB, and this would be more than any GPU has", f"write {better} for {Memory(int(amount))}")
-    if amount > most:
-        raise error(f"at most {most}", f"write a whole number from 1 to {most}")
-    return int(amount)
+    """One container's request from its resources."""
+    gpus, memory, cores = sizes_from(found, container=container)
+    return ContainerRequest(container=container, gpus=gpus, memory=memory, cores=cores)
 
 
 # --- The policy of GPU time, with either syntax -------------------------------------------------------------
