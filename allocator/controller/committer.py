@@ -6,6 +6,7 @@ few writes, and this replica never races against itself.
 
 import asyncio
 from collections.abc import Iterable
+from datetime import datetime
 from random import Random
 from typing import Final, Self
 
@@ -106,6 +107,11 @@ class Committer:
         """Give a grant back, without waiting."""
         desk = self._desk(node)
         desk.removes.setdefault(grant_id, asyncio.get_running_loop().create_future())
+        self._kick(node)
+
+    def doubt(self, node: str, grant_id: str, since: datetime | None) -> None:
+        """Note in the ledger that a grant is being released and waits for its agent; None: that it is not."""
+        self._desk(node).releasing[grant_id] = since
         self._kick(node)
 
     def mark(self, node: str, grant_id: str, *, pod: str, uid: str) -> None:

@@ -1,7 +1,8 @@
 """What waits to be written into one node's ledger."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import structlog
 
@@ -27,6 +28,7 @@ class Desk:
     Attributes:
         adds: new grants with those who wait for them.
         removes: ids that are given back, with those who wait.
+        releasing: by grant id, since when its pod is gone without having been seen to end; None: it lives after all.
         seen: name and UID of pods that have appeared, by grant id. Not urgent.
         restore: grants of a ledger that was deleted under us.
         due: whether what is not urgent has waited long enough.
@@ -40,6 +42,7 @@ class Desk:
 
     adds: dict[str, tuple[Grant, asyncio.Future[None]]] = field(default_factory=dict)
     removes: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    releasing: dict[str, datetime | None] = field(default_factory=dict)
     seen: dict[str, tuple[str, str]] = field(default_factory=dict)
     restore: dict[str, Grant] = field(default_factory=dict)
     due: bool = False
@@ -53,7 +56,7 @@ class Desk:
     @property
     def urgent(self) -> bool:
         """Whether a write should not wait."""
-        return bool(self.adds or self.removes or self.restore or (self.due and self.seen))
+        return bool(self.adds or self.removes or self.restore or self.releasing or (self.due and self.seen))
 
     def batch(self, ledger: Ledger, inventory: Inventory | None) -> tuple[Changes, Ledger]:
         """What to write next, all that is asked for; those for whom there is no room are told at once.
@@ -61,7 +64,8 @@ class Desk:
         Returns:
             The changes, and the ledger after them.
         """
-        base = ledger.apply(Changes(remove=frozenset(self.removes), seen=self.seen))
+        notes = Changes(remove=frozenset(self.removes), seen=dict(self.seen), releasing=dict(self.releasing))
+        base = ledger.apply(notes)
         self.restore = {key: grant for key, grant in self.restore.items() if key not in self.removes}
         lost = [grant for key, grant in self.restore.items() if key not in ledger.grants]
         asked = lost + [grant for grant, _ in self.adds.values()]
@@ -78,7 +82,7 @@ class Desk:
             if self.restore.pop(key, None) is not None:
                 _log.error("grant of a deleted ledger lost, its pod runs unbooked", allocation=key, reason=reason)
             self.fail(key, RefusedError(reason))
-        return Changes(add=admitted, remove=frozenset(self.removes), seen=dict(self.seen)), after
+        return replace(notes, add=admitted), after
 
     def settle(self, ledger: Ledger, *, stored: bool) -> set[str]:
         """Tell everyone whose change the ledger shows; returns the ids that are given back.
@@ -92,6 +96,11 @@ class Desk:
         if stored:
             self.restore = {key: grant for key, grant in self.restore.items() if key not in ledger.grants}
         self.seen = {key: pod for key, pod in self.seen.items() if key in ledger.grants and not ledger.grants[key].uid}
+        self.releasing = {
+            key: since
+            for key, since in self.releasing.items()
+            if key in ledger.grants and (ledger.grants[key].releasing is None) != (since is None)
+        }
         gone = self.removes.keys() - ledger.grants.keys() - self.flying
         for key in gone:
             _tell(self.removes.pop(key))

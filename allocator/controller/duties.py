@@ -50,6 +50,7 @@ class Duties:
         signals = engine.world.signals
         signals.carrier = self.reaper.touched
         signals.grants = self.reaper.listed
+        signals.inventory = self.reaper.reported
         signals.room = self.dispatcher.stirred
         signals.queue = self.dispatcher.stirred
 

@@ -81,6 +81,10 @@ class NodeBook:
     signals: Signals
     _known: dict[str, NodeInfo] = field(default_factory=dict)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is such a node as far as we have seen."""
+        return f"/{name}" in self._known
+
     def put(self, key: str, node: JsonObject) -> None:
         """A node is new or has changed; its heartbeats alone change nothing."""
         info = NodeInfo.from_json(node)

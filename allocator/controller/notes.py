@@ -42,3 +42,20 @@ def waiting_note(waiting: Waiting, sentence: str) -> Note:
         message=sentence,
         level=WARNING,
     )
+
+
+def releasing_note(grant: Grant) -> Note:
+    """A pod is gone, but what it held is not free yet."""
+    parts = "; ".join(_held(slices) for slices in grant.allocation.containers.values())
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod.rstrip("*"),
+        uid=grant.uid,
+        reason="ReleaseWaits",
+        message=(
+            f"{parts} of this deleted pod stay booked until vramshare's agent on node {grant.allocation.node} confirms "
+            f"that no process holds them; see to that agent, or delete the Node if the machine is gone"
+        ),
+        level=WARNING,
+    )

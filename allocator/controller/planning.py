@@ -76,7 +76,7 @@ def may_reuse(grant: Grant, asked: GrantRequest, *, now: datetime, within: timed
         now: the time.
         within: age up to which the new create surely ends before the grant would be given back as never seen.
     """
-    if asked.uid or grant.uid or not asked.owner or asked.pod_name.endswith("*"):
+    if asked.uid or grant.uid or grant.releasing or not asked.owner or asked.pod_name.endswith("*"):
         return False
     if now - grant.granted > within:
         return False

@@ -7,7 +7,7 @@ from allocator.api import names
 from allocator.api.grant import Grant
 from allocator.controller.signals import Signals
 from allocator.core.fleet import Fleet
-from allocator.core.giveback import ENDED, PodFacts, holder
+from allocator.core.giveback import PodFacts, holder
 from allocator.core.queue import Waiting, in_order
 from allocator.core.resources import Usage, pod_usage
 from allocator.core.state import PodOnNode
@@ -56,7 +56,7 @@ class PodBook:
         record = _record(pod)
         before = self._records.get(key)
         if before is not None and before.facts.uid != record.facts.uid:
-            self.drop(key)
+            self.missed(key)
             before = None
         self._records[key] = record
         self._wait(key, pod)
@@ -70,6 +70,13 @@ class PodBook:
         if record.allocation:
             self._carriers.setdefault(record.allocation, {})[metadata["uid"]] = record.facts
             self.signals.carrier(record.allocation)
+
+    def missed(self, key: str) -> None:
+        """A pod is gone and nobody saw it go: one that had no node may have been given one and started meanwhile."""
+        record = self._records.get(key)
+        if record is not None and not record.bound and not record.facts.ended:
+            self._records[key] = replace(record, facts=replace(record.facts, stopped=False))
+        self.drop(key)
 
     def drop(self, key: str) -> None:
         """A pod is gone."""
@@ -142,17 +149,11 @@ class PodBook:
 
 
 def _record(pod: JsonObject) -> _Record:
-    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    metadata, spec = pod["metadata"], pod.get("spec") or {}
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
     allocated = annotations.get(names.STATUS) == names.STATUS_ALLOCATED
-    facts = PodFacts(
-        namespace=metadata.get("namespace", ""),
-        name=metadata["name"],
-        uid=metadata["uid"],
-        ended=status.get("phase") in ENDED,
-    )
     return _Record(
-        facts=facts,
+        facts=PodFacts.of(pod),
         allocation=annotations.get(names.ALLOCATION_ID, "") if allocated else "",
         bound=spec.get("nodeName") or "",
         pinned=annotations.get(names.NODE, "") if allocated else "",

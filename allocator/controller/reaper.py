@@ -1,4 +1,8 @@
-"""Gives grants back whose pods have ended, are gone, or never came. The leader's duty."""
+"""Gives grants back whose pods have ended, are gone, or never came. The leader's duty.
+
+What a pod that was deleted by force held goes on counting until its node's agent confirms that nothing of it is
+left, or its node is gone. There is no time-out: memory that may still be held is never promised to another pod.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -6,12 +10,12 @@ from datetime import timedelta
 
 import structlog
 
-from allocator.api import names
 from allocator.api.grant import Grant
 from allocator.controller.engine import Engine
-from allocator.controller.notes import granted_note
-from allocator.core.giveback import ENDED, Verdict, holder, verdict
-from allocator.kube import PODS, EventRecorder, KubeError, NotFoundError
+from allocator.controller.lookups import Lookups
+from allocator.controller.notes import granted_note, releasing_note
+from allocator.core.giveback import Verdict, holder, verdict
+from allocator.kube import EventRecorder, KubeError
 
 _log = structlog.get_logger(__name__)
 
@@ -24,6 +28,7 @@ class Reaper:
         self._recorder = recorder
         self._leading = leading
         self._touched: set[str] = set()
+        self._told: set[str] = set()
         self._wake = asyncio.Event()
 
     def touched(self, grant_id: str) -> None:
@@ -39,6 +44,13 @@ class Reaper:
         known = [grant_id for grant_id in new if self._engine.world.pods.carriers(grant_id)]
         self._touched.update(known)
         if known:
+            self._wake.set()
+
+    def reported(self, node: str) -> None:
+        """A node's agent has something new to say; it may confirm what is being released."""
+        waiting = [key for key, one in self._engine.world.ledgers.get(node).ledger.grants.items() if one.releasing]
+        self._touched.update(waiting)
+        if waiting:
             self._wake.set()
 
     async def follow(self) -> None:
@@ -72,62 +84,65 @@ class Reaper:
         """Decide on every grant, asking the API server about those whose pods are not to be seen."""
         if not (self._leading() and self._engine.world.synced):
             return
-        doubtful = [grant for grant in self._engine.world.ledgers.grants() if self._decide(grant) is Verdict.ASK]
-        listed: dict[str, set[str]] = {}
+        grants = self._engine.world.ledgers.grants()
+        doubtful = [grant for grant in grants if self._decide(grant) is Verdict.ASK or grant.releasing]
+        self._told &= {grant.allocation.id for grant in doubtful}
+        lookups = Lookups(self._engine)
         for grant in doubtful:
             if not self._leading():
                 return
             try:
-                if not await self._exists(grant, listed):
-                    self._release(grant, why="deleted" if grant.uid else "never seen")
+                if grant.releasing:
+                    await self._look_after(grant, lookups)
+                else:
+                    self._act(grant, await lookups.judge(grant), why="deleted" if grant.uid else "never seen")
             except KubeError as reason:
-                _log.warning("pod not looked up", allocation=grant.allocation.id, reason=str(reason))
+                _log.warning("not looked up", allocation=grant.allocation.id, reason=str(reason))
+
+    async def _look_after(self, grant: Grant, lookups: Lookups) -> None:
+        """A grant waits for its node's agent: the node may be gone, and somebody should know if it takes long."""
+        allocation = grant.allocation
+        if await lookups.node_gone(allocation.node):
+            self._act(grant, Verdict.RELEASE, why="node gone")
+            return
+        waits = (self._engine.clock.now() - grant.releasing).total_seconds() if grant.releasing else 0.0
+        if waits < self._engine.settings.give_back.agent_slow or allocation.id in self._told:
+            return
+        self._told.add(allocation.id)
+        _log.warning("grant waits for its node's agent", allocation=allocation.id, node=allocation.node, pod=grant.pod)
+        self._recorder.record(releasing_note(grant))
 
     def _decide(self, grant: Grant) -> Verdict:
         """Act on what the caches prove."""
         engine, grant_id = self._engine, grant.allocation.id
         pod = holder(grant, engine.world.pods.carriers(grant_id))
-        grace = timedelta(seconds=engine.settings.give_back.grace)
-        found = verdict(grant, pod, known=engine.world.ledgers.known_for(grant_id), grace=grace)
-        if found is Verdict.RELEASE:
-            self._release(grant, why="ended")
-        elif found is Verdict.MARK and pod is not None:
+        inventory = engine.world.inventories.get(grant.allocation.node)
+        found = verdict(
+            grant,
+            pod,
+            known=engine.world.ledgers.known_for(grant_id),
+            grace=timedelta(seconds=engine.settings.give_back.grace),
+            confirmed=inventory is not None and grant_id in inventory.released,
+        )
+        self._act(grant, found, why="confirmed" if grant.releasing else "ended")
+        if found is Verdict.MARK and pod is not None:
             engine.committer.mark(grant.allocation.node, grant_id, pod=pod.name, uid=pod.uid)
             self._recorder.record(granted_note(grant, pod=pod.name, uid=pod.uid))
         return found
 
-    def _release(self, grant: Grant, *, why: str) -> None:
-        allocation = grant.allocation
-        if self._engine.committer.leaving(allocation.id, allocation.node):
+    def _act(self, grant: Grant, found: Verdict, *, why: str) -> None:
+        """Do what was decided, as far as it ends a grant or begins to."""
+        allocation, committer = grant.allocation, self._engine.committer
+        about = {"allocation": allocation.id, "node": allocation.node, "pod": grant.pod}
+        if committer.leaving(allocation.id, allocation.node):
             return
-        _log.info("giving back", allocation=allocation.id, node=allocation.node, pod=grant.pod, why=why)
-        self._engine.metrics.released.labels(why.replace(" ", "_")).inc()
-        self._engine.committer.release(allocation.node, allocation.id)
-
-    async def _exists(self, grant: Grant, listed: dict[str, set[str]]) -> bool:
-        """Ask the API server whether a grant's pod lives.
-
-        Args:
-            grant: the grant.
-            listed: ids that pods carry, by namespace, as listed in this sweep so far.
-        """
-        client = self._engine.client
-        if not grant.uid:
-            if grant.namespace not in listed:
-                pods, _ = await client.list(PODS, namespace=grant.namespace)
-                listed[grant.namespace] = {
-                    (pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID, "")
-                    for pod in pods
-                    if (pod.get("status") or {}).get("phase") not in ENDED
-                }
-            return grant.allocation.id in listed[grant.namespace]
-        try:
-            pod = await client.get(PODS, grant.pod, namespace=grant.namespace)
-        except NotFoundError:
-            return False
-        if pod["metadata"]["uid"] != grant.uid or (pod.get("status") or {}).get("phase") in ENDED:
-            return False
-        carried = (pod["metadata"].get("annotations") or {}).get(names.ALLOCATION_ID, "")
-        other = self._engine.world.ledgers.find(carried)
-        # A queued pod that was granted twice holds the one that it carries; nothing else makes it lose this one.
-        return other is None or other.uid != grant.uid or carried == grant.allocation.id
+        if found is Verdict.RELEASE:
+            _log.info("giving back", why=why, **about)
+            self._engine.metrics.released.labels(why.replace(" ", "_")).inc()
+            committer.release(allocation.node, allocation.id)
+        elif found is Verdict.CONFIRM:
+            _log.info("pod is gone, its end was not seen; waiting for the node's agent", **about)
+            committer.doubt(allocation.node, allocation.id, self._engine.clock.now().replace(microsecond=0))
+        elif found is Verdict.REVIVE:
+            _log.warning("pod of a grant that was being released lives", **about)
+            committer.doubt(allocation.node, allocation.id, None)

@@ -15,6 +15,7 @@ class Signals:
     Attributes:
         carrier: the id of a grant whose pod appeared, ended or went.
         grants: ids of grants that went and that are new in a ledger.
+        inventory: a node whose inventory has changed.
         lost: a node and the grants of its ledger, deleted by somebody.
         room: something happened that may let a waiting pod in.
         queue: a waiting pod appeared, changed or went.
@@ -22,6 +23,7 @@ class Signals:
 
     carrier: Callable[[str], None] = lambda _: None
     grants: Callable[[set[str], set[str]], None] = lambda _gone, _new: None
+    inventory: Callable[[str], None] = lambda _: None
     lost: Callable[[str, list[Grant]], None] = lambda _node, _grants: None
     room: Listener = lambda: None
     queue: Listener = lambda: None

@@ -18,22 +18,30 @@ def key_of(item: JsonObject) -> str:
 class Store:
     """Knows the keys of all objects there are, and thereby what a fresh list no longer holds."""
 
-    def __init__(self, put: Callable[[str, JsonObject], None], drop: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        put: Callable[[str, JsonObject], None],
+        drop: Callable[[str], None],
+        *,
+        missed: Callable[[str], None] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             put: told the key and state of an object that is new or changed.
             drop: told the key of an object that is gone.
+            missed: told instead of `drop` where nobody saw it go: its last state is not known.
         """
         self._put = put
         self._drop = drop
+        self._missed = missed or drop
         self._keys: set[str] = set()
 
     def replaced(self, items: list[JsonObject]) -> None:
         """A fresh list: drop what it lacks, put the rest."""
         present = {key_of(item): item for item in items}
         for key in self._keys - present.keys():
-            _guarded(key, self._drop, key)
+            _guarded(key, self._missed, key)
         self._keys = set(present)
         for key, item in present.items():
             _guarded(key, self._put, key, item)

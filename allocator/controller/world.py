@@ -94,6 +94,7 @@ class World:
     def _inventory_changed(self, node: str) -> None:
         self._judge((node,))
         self.ledgers.book(node)
+        self.signals.inventory(node)
         self.signals.room()
 
     def _make_reflectors(self, client: Client, clock: Clock, random: Random) -> dict[str, Reflector]:
@@ -114,7 +115,7 @@ class World:
             name: Reflector(
                 client,
                 selection,
-                Store(book.put, book.drop),
+                Store(book.put, book.drop, missed=self.pods.missed if book is self.pods else None),
                 clock=clock,
                 random=random,
                 settings=self.settings.watch,

@@ -42,13 +42,13 @@ class Changes:
         add: new grants; one with a known id replaces it.
         remove: ids of grants that are given back.
         seen: pod name and UID by the id of the grant with which the pod has appeared.
-        releasing: by id, since when a grant's pod is gone without having been seen to end.
+        releasing: by id, since when a grant's pod is gone without having been seen to end; None: it lives after all.
     """
 
     add: tuple[Grant, ...] = ()
     remove: frozenset[str] = frozenset()
     seen: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    releasing: Mapping[str, datetime] = field(default_factory=dict)
+    releasing: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Ledger:
                 grants[key] = grants[key].seen(name=pod, uid=uid)
                 data[key] = grants[key].to_text(over=data[key])
         for key, since in changes.releasing.items():
-            if key in grants and grants[key].releasing is None:
+            if key in grants and (grants[key].releasing is None) != (since is None):
                 grants[key] = replace(grants[key], releasing=since)
                 data[key] = grants[key].to_text(over=data[key])
         for grant in changes.add:

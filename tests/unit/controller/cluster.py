@@ -87,6 +87,28 @@ class Cluster:
         }
         return self.api.put(PODS, body, namespace=grant.namespace)
 
+    def end_pod(self, name: str) -> None:
+        """A pod of `team` is deleted as pods are: its kubelet ends its containers and says so, then it is gone."""
+        pod = self.api.see(PODS, name, namespace="team")
+        state = {"terminated": {"exitCode": 0}}
+        self.api.put(
+            PODS,
+            pod
+            | {
+                "metadata": pod["metadata"] | {"deletionTimestamp": "2026-01-01T12:00:00Z"},
+                "status": pod["status"] | {"containerStatuses": [{"name": "c", "state": state}]},
+            },
+            namespace="team",
+        )
+        self.api.drop(PODS, name, namespace="team")
+
+    def agents_confirm(self) -> None:
+        """Every agent finds nothing left of what is being released on its node, and says so."""
+        for node, inventory in list(self.inventories.items()):
+            released = frozenset(key for key, one in self.ledger(node).grants.items() if one.releasing)
+            if released != inventory.released:
+                self.publish(replace(inventory, released=released))
+
     def queue_pod(self, name: str, *, mib: int = 100, priority: int = 0, gates: tuple[str, ...] = ()) -> dict:
         """A pod behind our gate, as the webhook leaves it."""
         annotations = {

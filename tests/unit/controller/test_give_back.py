@@ -69,12 +69,12 @@ async def test_an_ended_pod_gives_back(phase):
 
 
 async def test_a_deleted_pod_gives_back_at_once():
-    """What was seen to go is gone."""
+    """What was seen to end and to go is gone."""
     cluster = Cluster()
     async with cluster.allocator() as allocator:
         cluster.run_pod(await allocator.grant(ask("a")))
         await seen(cluster)
-        cluster.api.drop(PODS, "a", namespace="team")
+        cluster.end_pod("a")
         await cluster.settle()
         assert cluster.ledger().grants == {}
 
@@ -92,6 +92,8 @@ async def test_a_pod_deleted_while_nobody_watched_gives_back():
         await cluster.settle()
         cluster.clock.advance(1)
         await cluster.settle()
+        cluster.agents_confirm()
+        await cluster.settle()
         assert cluster.ledger().grants == {}
 
 
@@ -106,6 +108,8 @@ async def test_a_restart_gives_back_what_ended_meanwhile():
     cluster.api.put(PODS, {**pods[1], "status": {"phase": "Succeeded"}}, namespace="team")
     async with cluster.allocator(identity="two"):
         await cluster.settle()
+        cluster.agents_confirm()
+        await cluster.settle()
         assert [grant.pod for grant in cluster.ledger().grants.values()] == ["alive"]
 
 
@@ -114,7 +118,7 @@ async def test_a_pod_that_came_and_went_unmarked_gives_back():
     cluster = Cluster()
     async with cluster.allocator() as allocator:
         cluster.run_pod(await allocator.grant(ask("a")))
-        cluster.api.drop(PODS, "a", namespace="team")
+        cluster.end_pod("a")
         await cluster.settle()
         assert cluster.ledger().grants == {}
 
@@ -257,5 +261,7 @@ async def test_a_long_first_look_does_not_cost_the_lease():
         await cluster.pass_time(30)
         assert allocator.leading
         stuck.set()
+        await cluster.settle()
+        cluster.agents_confirm()
         await cluster.settle()
         assert cluster.ledger().grants == {}

@@ -71,7 +71,9 @@ class Storm:
             self.alive.add(granted.grant.allocation.id)
         elif fate < 0.85:
             self.cluster.run_pod(granted, phase="Succeeded")
-        else:
+        elif self.random.random() < 0.5:
+            self.cluster.end_pod(granted.grant.pod)
+        else:  # by force
             self.cluster.api.drop(PODS, granted.grant.pod, namespace="team")
 
     async def patient(self, number: int) -> None:
@@ -105,6 +107,7 @@ class Storm:
             elif what < 0.5:
                 self.cluster.api.release_watches()
             await self.cluster.pass_time(self.random.randrange(1, 3))
+            self.cluster.agents_confirm()
 
     async def run(self) -> None:
         """Storm, calm, and a look at what is left."""
@@ -119,7 +122,9 @@ class Storm:
             await asyncio.gather(self.weather(), *users, *(self.patient(at) for at in range(6)))
             self.calm = True
             self.cluster.api.release_watches()
-            await self.cluster.pass_time(40)
+            for _ in range(4):
+                self.cluster.agents_confirm()
+                await self.cluster.pass_time(10)
             held = {key for node in ("n1", "n2") for key in self.cluster.ledger(node).grants}
             alive = self.living()
             assert held == alive, "grants leaked" if held - alive else "grants lost"
