@@ -4,17 +4,19 @@ Deterministic: it gives way to others once per request and nowhere else, so that
 """
 
 import asyncio
-import copy
-from collections.abc import AsyncIterator, Callable
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import jsonpatch
+import orjson
 
 from allocator.kube import JSON_PATCH, errors
 
 Fault = Callable[[str, str, Any], None]
 Key = tuple[str, str, str]
+Listener = Callable[[Key, dict | None, dict | None], None]
 
 
 class FakeApi:
@@ -23,6 +25,7 @@ class FakeApi:
     Attributes:
         before: called with verb, path and body before a request is carried out; may raise.
         after: the same after it was carried out: what it raises, the client sees instead of the answer.
+        changed: told of every change there is: the key, and the object before and after it.
         writes: verb and path of every write that was carried out.
     """
 
@@ -33,6 +36,7 @@ class FakeApi:
         self.oldest = 0
         self.before: Fault = lambda *_: None
         self.after: Fault = lambda *_: None
+        self.changed: Listener = lambda *_: None
         self.writes: list[tuple[str, str]] = []
         self.held: asyncio.Event | None = None
         self._news = asyncio.Event()
@@ -49,7 +53,7 @@ class FakeApi:
         assert not fields, "the allocator selects by labels only"
         await self._turn("LIST", resource.path(namespace=namespace), None)
         found = [item for key, item in self.objects.items() if _selected(key, item, resource, namespace, labels)]
-        return copy.deepcopy(found), str(self.version)
+        return copied(found), str(self.version)
 
     async def create(self, resource, body, *, namespace=""):
         """Create one."""
@@ -57,7 +61,7 @@ class FakeApi:
         def act(key: Key) -> dict:
             if key in self.objects:
                 raise errors.AlreadyExistsError("exists", status=409, reason="AlreadyExists")
-            made = copy.deepcopy(body)
+            made = copied(body)
             made["metadata"] |= {"namespace": namespace} if namespace else {}
             made["metadata"].setdefault("uid", f"uid-{self.version + 1}")
             return self._keep("ADDED", key, made)
@@ -69,7 +73,7 @@ class FakeApi:
 
         def act(key: Key) -> dict:
             self._swap(self._found(key), body["metadata"])
-            return self._keep("MODIFIED", key, copy.deepcopy(body))
+            return self._keep("MODIFIED", key, copied(body))
 
         metadata = body["metadata"]
         return await self._do("PUT", resource, metadata.get("namespace", ""), metadata["name"], body, act)
@@ -81,11 +85,11 @@ class FakeApi:
             current = self._found(key)
             if kind == JSON_PATCH:
                 try:
-                    return self._keep("MODIFIED", key, jsonpatch.apply_patch(copy.deepcopy(current), patch))
+                    return self._keep("MODIFIED", key, jsonpatch.apply_patch(copied(current), patch))
                 except jsonpatch.JsonPatchException as reason:
                     raise errors.InvalidError(str(reason), status=422, reason="Invalid") from None
             self._swap(current, patch.get("metadata") or {})
-            return self._keep("MODIFIED", key, _merged(copy.deepcopy(current), patch))
+            return self._keep("MODIFIED", key, _merged(copied(current), patch))
 
         return await self._do("PATCH", resource, namespace, name, patch, act)
 
@@ -95,8 +99,7 @@ class FakeApi:
         def act(key: Key) -> dict:
             current = self._found(key)
             assert uid in ("", current["metadata"]["uid"])
-            del self.objects[key]
-            self._note("DELETED", key, current)
+            self._lose(key)
             return current
 
         return await self._do("DELETE", resource, namespace, name, None, act)
@@ -115,7 +118,7 @@ class FakeApi:
     def put(self, resource, body, *, namespace="") -> dict:
         """Make or change an object behind everybody's back, at once."""
         key = (resource.plural, namespace, body["metadata"]["name"])
-        made = copy.deepcopy(body)
+        made = copied(body)
         made["metadata"] |= {"namespace": namespace} if namespace else {}
         before = self.objects.get(key)
         made["metadata"].setdefault("uid", before["metadata"]["uid"] if before else f"uid-{self.version + 1}")
@@ -124,11 +127,15 @@ class FakeApi:
     def drop(self, resource, name, *, namespace="") -> None:
         """Remove an object behind everybody's back, at once."""
         key = (resource.plural, namespace, name)
-        self._note("DELETED", key, self.objects.pop(key))
+        self._lose(key)
 
     def see(self, resource, name, *, namespace="") -> dict | None:
         """Look at an object."""
         return self.objects.get((resource.plural, namespace, name))
+
+    def since(self, version: int) -> Sequence[tuple[int, str, Key, dict]]:
+        """What has happened after a version."""
+        return self.history[bisect_right(self.history, version, key=lambda one: one[0]) :]
 
     def disconnect(self, *, forget: bool = False) -> None:
         """End all watches; with `forget`, make every version seen so far too old to resume from."""
@@ -153,7 +160,7 @@ class FakeApi:
     async def _do(self, verb, resource, namespace, name, body, act):
         path = resource.path(namespace=namespace, name=name)
         await self._turn(verb, path, body)
-        result = copy.deepcopy(act((resource.plural, namespace if resource.namespaced else "", name)))
+        result = copied(act((resource.plural, namespace if resource.namespaced else "", name)))
         if verb != "GET":
             self.writes.append((verb, path))
         self.after(verb, path, body)
@@ -169,10 +176,10 @@ class FakeApi:
             if self.held is not None:
                 await self.held.wait()
             news = self._news
-            for version, kind, key, item in [one for one in self.history if one[0] > at]:
+            for version, kind, key, item in self.since(at):
                 at = version
                 if _selected(key, item, resource, namespace, labels):
-                    yield {"type": kind, "object": copy.deepcopy(item)}
+                    yield {"type": kind, "object": copied(item)}
             if news is self._news:
                 await news.wait()
 
@@ -187,19 +194,31 @@ class FakeApi:
                 raise errors.StaleError("changed", status=409, reason="Conflict")
 
     def _keep(self, kind: str, key: Key, item: dict) -> dict:
+        before = self.objects.get(key)
         self.objects[key] = item
         self._note(kind, key, item)
+        self.changed(key, before, item)
         return item
+
+    def _lose(self, key: Key) -> None:
+        before = self.objects.pop(key)
+        self._note("DELETED", key, copied(before))
+        self.changed(key, before, None)
 
     def _note(self, kind: str, key: Key, item: dict) -> None:
         self.version += 1
         item["metadata"]["resourceVersion"] = str(self.version)
-        self.history.append((self.version, kind, key, copy.deepcopy(item)))
-        self._announce()
+        self.history.append((self.version, kind, key, copied(item)))
+        self._announce(key[0])
 
-    def _announce(self) -> None:
+    def _announce(self, _plural: str = "") -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+
+def copied(item: Any) -> Any:
+    """The same JSON, shared with nobody."""
+    return orjson.loads(orjson.dumps(item))
 
 
 def _selected(key: Key, item: dict, resource, namespace: str, labels: str) -> bool:
