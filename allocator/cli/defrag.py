@@ -18,8 +18,7 @@ from allocator.core.demand import PodDemand
 from allocator.core.fleet import Fleet
 from allocator.core.listing import Listing, placed
 from allocator.core.policies import Policies
-from allocator.kube import Client, KubeSettings
-from allocator.kube.resources import Resource
+from allocator.kube import BusyError, Client, KubeSettings, Outcome, evict
 
 _KEEP: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 """What autoscalers ask, too; `false` keeps a pod where it is."""
@@ -60,7 +59,9 @@ async def _work(args: argparse.Namespace, now: datetime) -> Advice | None:
         found = advise(fleet, movable_in(listing, fleet), Policies().named(None), wanted=wanted)
         if found is not None and args.apply:
             for step in found.steps:
-                await evict(client, step.namespace, step.pod)
+                done = await evict(client, namespace=step.namespace, name=step.pod, uid=step.uid)
+                if done is Outcome.LATER:
+                    raise BusyError(f"{step.namespace}/{step.pod}: a disruption budget forbids its eviction now")
     return found
 
 
@@ -106,17 +107,6 @@ def _unpinned(affinity: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not terms:
         return {}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
-
-
-async def evict(client: Client, namespace: str, pod: str) -> None:
-    """Evict through the API that respects disruption budgets; its refusal is the answer."""
-    eviction = Resource(kind="Eviction", plural=f"pods/{pod}/eviction", group="")
-    body = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": pod, "namespace": namespace},
-    }
-    await client.create(eviction, body, namespace=namespace)
 
 
 def table(found: Advice | None) -> str:

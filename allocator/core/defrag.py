@@ -38,6 +38,7 @@ class Step:
 
     namespace: str
     pod: str
+    uid: str
     node: str
     to: str
 
@@ -131,8 +132,10 @@ def _try(fleet: Fleet, chosen: Sequence[Movable], policy: Policy | Rater, wanted
         if number == 0:
             node = found.node
         else:
-            grant = chosen[number - 1].grant
-            steps.append(Step(grant.namespace, grant.pod, grant.allocation.node, found.node))
+            grant, pod = chosen[number - 1].grant, chosen[number - 1].pod
+            steps.append(
+                Step(namespace=grant.namespace, pod=grant.pod, uid=pod.key, node=grant.allocation.node, to=found.node)
+            )
     for grant in trial:
         fleet.forget(grant.allocation.node, grant.allocation.id)
     for one in chosen:

@@ -1,7 +1,7 @@
 """Access to the Kubernetes API; the only importer of kubernetes_asyncio.
 
 `Client` speaks raw JSON, `Reflector` keeps a handler in step with a collection, `EventRecorder` tells people,
-`Election` and `renew` use Leases. Whatever goes wrong is a `KubeError`.
+`Election` and `renew` use Leases, `evict` asks a pod to go. Whatever goes wrong is a `KubeError`.
 """
 
 from allocator.kube.backoff import Backoff
@@ -21,6 +21,7 @@ from allocator.kube.errors import (
     UnreachableError,
 )
 from allocator.kube.events import EventRecorder, Note
+from allocator.kube.eviction import Outcome, evict
 from allocator.kube.leases import Election, ElectionSettings, renew
 from allocator.kube.reflector import Handler, Reflector, Selection, WatchSettings
 from allocator.kube.resources import (
@@ -66,6 +67,7 @@ __all__ = [
     "KubeSettings",
     "NotFoundError",
     "Note",
+    "Outcome",
     "Reflector",
     "Resource",
     "Selection",
@@ -74,5 +76,6 @@ __all__ = [
     "UnknownOutcomeError",
     "UnreachableError",
     "WatchSettings",
+    "evict",
     "renew",
 ]

@@ -88,17 +88,24 @@ class Client:
         """Create an object. Raises AlreadyExistsError."""
         return await self._call("POST", resource.path(namespace=namespace), body=body)
 
-    async def replace(self, resource: Resource, body: JsonObject) -> JsonObject:
+    async def replace(self, resource: Resource, body: JsonObject, *, subresource: str = "") -> JsonObject:
         """Replace an object; with `metadata.resourceVersion` a compare-and-swap that raises StaleError."""
         metadata = body["metadata"]
         path = resource.path(namespace=metadata.get("namespace", ""), name=metadata["name"])
-        return await self._call("PUT", path, body=body)
+        return await self._call("PUT", f"{path}/{subresource}" if subresource else path, body=body)
 
     async def patch(
         self, resource: Resource, name: str, patch: Any, *, namespace: str = "", kind: str = MERGE_PATCH
     ) -> JsonObject:
         """Patch an object; `kind` is the patch's content type."""
         return await self._call("PATCH", resource.path(namespace=namespace, name=name), body=patch, content=kind)
+
+    async def act(
+        self, resource: Resource, name: str, subresource: str, body: JsonObject, *, namespace: str = ""
+    ) -> JsonObject:
+        """Post to a subresource of an object, such as a pod's `eviction`."""
+        path = f"{resource.path(namespace=namespace, name=name)}/{subresource}"
+        return await self._call("POST", path, body=body)
 
     async def delete(self, resource: Resource, name: str, *, namespace: str = "", uid: str = "") -> JsonObject:
         """Delete an object, only the one of this UID if given."""

@@ -12,7 +12,7 @@ from typing import Any
 import jsonpatch
 import orjson
 
-from allocator.kube import JSON_PATCH, errors
+from allocator.kube import JSON_PATCH, PODS, errors
 
 Fault = Callable[[str, str, Any], None]
 Key = tuple[str, str, str]
@@ -27,6 +27,7 @@ class FakeApi:
         after: the same after it was carried out: what it raises, the client sees instead of the answer.
         changed: told of every change there is: the key, and the object before and after it.
         writes: verb and path of every write that was carried out.
+        protected: names of pods that a disruption budget keeps from being evicted.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class FakeApi:
         self.after: Fault = lambda *_: None
         self.changed: Listener = lambda *_: None
         self.writes: list[tuple[str, str]] = []
+        self.protected: set[str] = set()
         self.held: asyncio.Event | None = None
         self._news = asyncio.Event()
         self._epoch = 0
@@ -94,15 +96,24 @@ class FakeApi:
         return await self._do("PATCH", resource, namespace, name, patch, act)
 
     async def delete(self, resource, name, *, namespace="", uid=""):
-        """Remove one at once."""
+        """Remove one, or let it end."""
 
         def act(key: Key) -> dict:
-            current = self._found(key)
-            assert uid in ("", current["metadata"]["uid"])
-            self._lose(key)
-            return current
+            return self._end(key, uid)
 
         return await self._do("DELETE", resource, namespace, name, None, act)
+
+    async def act(self, resource, name, subresource, body, *, namespace=""):
+        """Post to a subresource; there is eviction alone."""
+        assert subresource == "eviction"
+
+        def act(key: Key) -> dict:
+            self._found(key)
+            if name in self.protected:
+                raise errors.BusyError("a disruption budget forbids it", status=429)
+            return self._end(key, body["deleteOptions"]["preconditions"]["uid"])
+
+        return await self._do("POST", resource, namespace, name, body, act, subresource=f"/{subresource}")
 
     @asynccontextmanager
     async def watch(self, resource, *, namespace="", query, seconds) -> AsyncIterator[AsyncIterator[dict]]:
@@ -157,8 +168,8 @@ class FakeApi:
 
     # --- inside ----------------------------------------------------------------------------------------------
 
-    async def _do(self, verb, resource, namespace, name, body, act):
-        path = resource.path(namespace=namespace, name=name)
+    async def _do(self, verb, resource, namespace, name, body, act, *, subresource=""):
+        path = resource.path(namespace=namespace, name=name) + subresource
         await self._turn(verb, path, body)
         result = copied(act((resource.plural, namespace if resource.namespaced else "", name)))
         if verb != "GET":
@@ -182,6 +193,17 @@ class FakeApi:
                     yield {"type": kind, "object": copied(item)}
             if news is self._news:
                 await news.wait()
+
+    def _end(self, key: Key, uid: str) -> dict:
+        """A deletion: a pod with a node is given its time to end, anything else is gone at once."""
+        current = self._found(key)
+        self._swap(current, {"uid": uid})
+        if key[0] == PODS.plural and (current.get("spec") or {}).get("nodeName"):
+            going = copied(current)
+            going["metadata"].setdefault("deletionTimestamp", "2026-01-01T12:00:00Z")
+            return self._keep("MODIFIED", key, going)
+        self._lose(key)
+        return current
 
     def _found(self, key: Key) -> dict:
         if key not in self.objects:
