@@ -8,7 +8,8 @@ Plain HTTP by intent: nothing secret is served, and who may scrape is for a Netw
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Final
 
@@ -25,6 +26,8 @@ from prometheus_client import (
 PATH: Final = "/metrics"
 WORTH_PACKING: Final = 8 * 1024
 """Bytes from which an answer is compressed, for scrapers that take it so."""
+_FAREWELL: Final = 2.0
+"""Seconds that a scrape in flight has to end at a stop."""
 _CHEAPEST: Final = 1
 """Level of compression; metrics shrink twenty-fold at the lowest already."""
 
@@ -70,6 +73,23 @@ def metrics_app(registry: CollectorRegistry, *, prepare: Callable[[], None] = _n
     app.router.add_get(PATH, metrics)
     app.router.add_get("/healthz", healthz)
     return app
+
+
+@asynccontextmanager
+async def exposed(app: web.Application, *, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application over plain HTTP until left; gives the port, which was free to choose where 0 was asked.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_FAREWELL)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        found: int = runner.addresses[0][1]
+        yield found
+    finally:
+        await runner.cleanup()
 
 
 def _render(registry: CollectorRegistry, *, packing: bool) -> tuple[bytes, bool]:

@@ -150,6 +150,23 @@ class Sample:
     containers: tuple[ContainerSample, ...] = ()
     agent: AgentSample = field(default_factory=AgentSample)
 
+    def named(self) -> list[ContainerSample]:
+        """The containers, each name once, as metrics need them.
+
+        A pod's folder can outlive it for a while, beside a successor of the same name; and what could not be named is
+        named alike. Of several the one that matters most stands for all: violated first, then the one that runs.
+        """
+        found: dict[tuple[str, str, str], ContainerSample] = {}
+        for one in self.containers:
+            key = (one.namespace, one.pod, one.container)
+            if key not in found or _weight(one) >= _weight(found[key]):
+                found[key] = one
+        return list(found.values())
+
+
+def _weight(one: ContainerSample) -> tuple[bool, int]:
+    return one.state is Isolation.VIOLATED, one.processes
+
 
 @dataclass(slots=True)
 class Latest:
