@@ -1,0 +1,227 @@
+"""Processes of the host, read from its /proc: whose they are, and whether the interposer is in them.
+
+A process id alone names nobody: ids are used again. A process is its id and its start time, and what is read about
+it counts only if both stand before and after.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from allocator.agent.cgroups import Owner, owner_of
+
+T = TypeVar("T")
+
+LIBRARY: Final = b"libvramshare-"
+"""What the name of an installed interposer begins with."""
+_LARGEST: Final = 64 << 20
+"""Bytes of a memory map that are read at most; one of 65,530 mappings, the kernel's limit, has some 10 MB."""
+_MAPPING: Final = re.compile(
+    rb"^\S+ \S+ \S+ ([0-9a-f]+:[0-9a-f]+) (\d+) +(\S*" + LIBRARY + rb"\S*\.so)( \(deleted\))?$", re.MULTILINE
+)
+_NAME_OF_CONTAINER: Final = re.compile(r"/pods/[^/ ]+/containers/([a-z0-9.-]+)/[0-9a-f]+ ")
+"""The root of the mount that the kubelet makes for a container's termination message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process.
+
+    Attributes:
+        pid: as the host counts.
+        start: when it started, in clock ticks since boot.
+        command: its name, which changes when it becomes another program.
+        stack: where its stack begins, which changes too; 0 where the kernel does not tell.
+    """
+
+    pid: int
+    start: int
+    command: str = ""
+    stack: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostProcess:
+    """A process and where it belongs.
+
+    Attributes:
+        identity: which one it is.
+        owner: its pod and container; None: it is of no pod.
+        inner: its id in its own PID namespace, as it stands in a container's region.
+        namespace: inode of that namespace; 0 where the kernel does not tell.
+        container: the container's name by the kubelet's mounts; empty where they do not tell.
+    """
+
+    identity: Identity
+    owner: Owner | None
+    inner: int
+    namespace: int = 0
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """An interposer in a process' memory.
+
+    Attributes:
+        file: device and inode, as memory maps show them.
+        path: in the process' own view.
+    """
+
+    file: str
+    path: str
+
+
+class Proc:
+    """A /proc, `root` in the agent's own view."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.fspath(root)
+
+    def identity(self, pid: int) -> Identity | None:
+        """Which process has this id now; None: none has."""
+        try:
+            return parse_stat(pid, self._read(pid, "stat"))
+        except (OSError, ValueError):
+            return None
+
+    def process(self, pid: int) -> HostProcess | None:
+        """The process of this id; None where it ends meanwhile."""
+        return self._while_it_lives(pid, self._process)
+
+    def interposers(self, identity: Identity) -> frozenset[Mapped]:
+        """The interposers that a process has mapped.
+
+        Raises:
+            ProcessLookupError: it has ended.
+            OSError: its map may not be read.
+        """
+        text = self._memory(identity.pid)
+        now = self.identity(identity.pid)
+        if not text or now is None or now.start != identity.start:
+            raise ProcessLookupError(identity.pid)
+        return parse_maps(text)
+
+    def pids(self) -> Iterator[int]:
+        """All process ids there are now."""
+        with os.scandir(self._root) as entries:
+            yield from (int(one.name) for one in entries if one.name.isdigit())
+
+    def owners(self) -> Iterator[Owner]:
+        """The owner of each process of a pod. A process that cannot be read has ended.
+
+        Raises:
+            OSError: processes cannot be listed.
+        """
+        for pid in self.pids():
+            try:
+                owner = self.owner(pid)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if owner is not None:
+                yield owner
+
+    def owner(self, pid: int) -> Owner | None:
+        """Whose a process is.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return owner_of(self._read(pid, "cgroup").decode(errors="replace"))
+
+    def _process(self, identity: Identity) -> HostProcess:
+        pid = identity.pid
+        owner = self.owner(pid)
+        return HostProcess(
+            identity=identity,
+            owner=owner,
+            inner=parse_inner(self._read(pid, "status"), pid),
+            namespace=self._namespace(pid),
+            container=self._container(pid) if owner else "",
+        )
+
+    def _while_it_lives(self, pid: int, read: Callable[[Identity], T]) -> T | None:
+        before = self.identity(pid)
+        if before is None:
+            return None
+        try:
+            found = read(before)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        after = self.identity(pid)
+        return found if after is not None and after.start == before.start else None
+
+    def _namespace(self, pid: int) -> int:
+        try:
+            return Path(self._root, str(pid), "ns/pid").stat().st_ino
+        except PermissionError:
+            return 0
+
+    def _container(self, pid: int) -> str:
+        try:
+            text = self._read(pid, "mountinfo", most=_LARGEST).decode(errors="replace")
+        except PermissionError:
+            return ""
+        found = _NAME_OF_CONTAINER.search(text)
+        return found[1] if found else ""
+
+    def _memory(self, pid: int) -> bytes:
+        """A process' memory map; of one whose first thread has ended, which shows none, by its other threads."""
+        text = self._read(pid, "maps", most=_LARGEST)
+        if text:
+            return text
+        with os.scandir(f"{self._root}/{pid}/task") as tasks:
+            threads = [one.name for one in tasks if one.name != str(pid)]
+        return next((text for one in threads if (text := self._read(pid, f"task/{one}/maps", most=_LARGEST))), b"")
+
+    def _read(self, pid: int, name: str, *, most: int = 1 << 16) -> bytes:
+        """A file of a process, `most` bytes at most: the kernel gives it page by page."""
+        descriptor = os.open(f"{self._root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            pieces = []
+            while most > 0 and (piece := os.read(descriptor, min(most, 1 << 16))):
+                pieces.append(piece)
+                most -= len(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(descriptor)
+
+
+def parse_stat(pid: int, text: bytes) -> Identity:
+    """Read /proc/<pid>/stat. The command stands in parentheses and may hold any character, parentheses too.
+
+    Raises:
+        ValueError: it is none.
+    """
+    command, _, rest = text.partition(b"(")[2].rpartition(b")")
+    fields = rest.split()
+    if len(fields) < 26:
+        raise ValueError("not a process' stat")
+    return Identity(pid=pid, start=int(fields[19]), command=shown(command), stack=int(fields[25]))
+
+
+def parse_inner(status: bytes, pid: int) -> int:
+    """A process' id in its innermost PID namespace, from /proc/<pid>/status; kernels before 4.1 do not tell."""
+    for line in status.splitlines():
+        if line.startswith(b"NSpid:"):
+            return int(line.split()[-1])
+    return pid
+
+
+def parse_maps(text: bytes) -> frozenset[Mapped]:
+    """The interposers in a /proc/<pid>/maps."""
+    if LIBRARY not in text:
+        return frozenset()
+    return frozenset(
+        Mapped(file=one[1].decode() + " " + one[2].decode(), path=shown(one[3])) for one in _MAPPING.finditer(text)
+    )
+
+
+def shown(text: bytes) -> str:
+    """A name that a tenant chose, fit for a terminal and a ConfigMap."""
+    return "".join(
+        char if char.isascii() and char.isprintable() else "?" for char in text.decode("ascii", errors="replace")
+    )

@@ -1,0 +1,185 @@
+"""Processes of the host: real ones of this machine, and a /proc made of files where a form or an end is wanted."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allocator.agent.cgroups import Owner
+from allocator.agent.hostproc import HostProcess, Identity, Mapped, Proc, parse_inner, parse_maps, parse_stat
+
+UID = "0b6f7a1e-1234-4abc-8def-000000000001"
+ID = "ab" * 32
+MOUNTS = (
+    f"1 2 0:1 /var/lib/kubelet/pods/{UID}/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n"
+    f"3 2 8:1 /var/lib/kubelet/pods/{UID}/containers/main/1f2e3d4c /dev/termination-log rw - ext4 /dev/sda1 rw\n"
+)
+
+
+def stat_of(pid: int, *, start: int, command: str = "python", stack: int = 7) -> bytes:
+    """A /proc/<pid>/stat."""
+    fields = ["S", "1", *["0"] * 17, str(start), *["0"] * 5, str(stack), *["0"] * 20]
+    return f"{pid} ({command}) {' '.join(fields)}\n".encode()
+
+
+def put(root: Path, pid: int, *, start: int = 100, inner: int = 7, maps: str = "", cgroup: str | None = None) -> None:
+    """A process in a /proc made of files."""
+    folder = root / str(pid)
+    (folder / "ns").mkdir(parents=True)
+    (folder / "task").mkdir()
+    (folder / "ns/pid").touch()
+    (folder / "stat").write_bytes(stat_of(pid, start=start))
+    (folder / "status").write_text(f"Name:\tpython\nNSpid:\t{pid}\t{inner}\n")
+    (folder / "cgroup").write_text(f"0::/kubepods/burstable/pod{UID}/{ID}\n" if cgroup is None else cgroup)
+    (folder / "maps").write_text(maps)
+    (folder / "mountinfo").write_text(MOUNTS)
+
+
+def test_a_process_of_a_container(tmp_path: Path) -> None:
+    """Pod and container by its groups, the container's name by the kubelet's mount, its id as the container counts."""
+    put(tmp_path, 4711)
+    found = Proc(tmp_path).process(4711)
+    assert found == HostProcess(
+        identity=Identity(pid=4711, start=100, command="python", stack=7),
+        owner=Owner(UID, ID),
+        inner=7,
+        namespace=(tmp_path / "4711/ns/pid").stat().st_ino,
+        container="main",
+    )
+
+
+def test_a_process_of_the_host_itself(tmp_path: Path) -> None:
+    """It is of no pod."""
+    put(tmp_path, 4711, cgroup="0::/system.slice/display-manager.service\n")
+    found = Proc(tmp_path).process(4711)
+    assert found is not None
+    assert found.owner is None
+
+
+def test_this_very_process() -> None:
+    """What the kernel really writes can be read."""
+    found = Proc(Path("/proc")).process(os.getpid())
+    assert found is not None
+    assert found.identity.start > 0
+    assert found.namespace == Path("/proc/self/ns/pid").stat().st_ino
+    assert os.getpid() in set(Proc(Path("/proc")).pids())
+
+
+def test_a_process_that_is_not_there(tmp_path: Path) -> None:
+    """No failure: processes end at any moment."""
+    assert Proc(tmp_path).process(4711) is None
+    (tmp_path / "4711").mkdir()
+    (tmp_path / "4711/stat").write_bytes(b"nonsense")
+    assert Proc(tmp_path).process(4711) is None
+
+
+class Reused(Proc):
+    """A /proc in which the process is another one as soon as its groups have been read."""
+
+    def owner(self, pid: int) -> Owner | None:
+        """Another process takes the id just after."""
+        found = super().owner(pid)
+        Path(self._root, str(pid), "stat").write_bytes(stat_of(pid, start=101))
+        return found
+
+
+def test_an_id_that_is_used_again_meanwhile(tmp_path: Path) -> None:
+    """What was read belongs to neither process."""
+    put(tmp_path, 4711)
+    assert Reused(tmp_path).process(4711) is None
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A real process that waits."""
+    code = "import sys; print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_memory_of_a_real_process_without_the_interposer(sleeper: subprocess.Popen[bytes]) -> None:
+    """Its map can be read and holds no interposer."""
+    proc = Proc(Path("/proc"))
+    identity = proc.identity(sleeper.pid)
+    assert identity is not None
+    assert proc.interposers(identity) == frozenset()
+
+
+def test_memory_of_a_process_whose_id_is_used_again(tmp_path: Path) -> None:
+    """The newcomer's memory says nothing about the old one."""
+    put(tmp_path, 4711, start=101, maps="55-56 r-xp 00000000 08:01 1 /bin/true\n")
+    with pytest.raises(ProcessLookupError):
+        Proc(tmp_path).interposers(Identity(pid=4711, start=100))
+
+
+LINE = "7f00-7f01 r-xp 00000000 08:01 99 /opt/vramshare/libvramshare-0.1.0-abcdefabcdef.so"
+
+
+def test_a_process_whose_first_thread_has_ended(tmp_path: Path) -> None:
+    """Its memory shows in its other threads."""
+    put(tmp_path, 4711)
+    (tmp_path / "4711/task/4712").mkdir()
+    (tmp_path / "4711/task/4712/maps").write_text(LINE + "\n")
+    assert len(Proc(tmp_path).interposers(Identity(pid=4711, start=100))) == 1
+
+
+def test_a_process_without_any_memory_has_ended(tmp_path: Path) -> None:
+    """A zombie is no process without the interposer."""
+    put(tmp_path, 4711)
+    with pytest.raises(ProcessLookupError):
+        Proc(tmp_path).interposers(Identity(pid=4711, start=100))
+
+
+def test_owners_of_all_processes(tmp_path: Path) -> None:
+    """Those of no pod and those that have just ended are passed over."""
+    put(tmp_path, 1, cgroup="0::/init.scope\n")
+    put(tmp_path, 2)
+    (tmp_path / "3").mkdir()
+    (tmp_path / "meminfo").touch()
+    assert list(Proc(tmp_path).owners()) == [Owner(UID, ID)]
+
+
+@pytest.mark.parametrize("command", ["python", "a b", "x) S 1 (y", ")", ""])
+def test_a_command_may_hold_anything(command: str) -> None:
+    """Parentheses and blanks in a name move no field."""
+    assert parse_stat(5, stat_of(5, start=42, command=command, stack=9)) == Identity(5, 42, command, 9)
+
+
+@given(text=st.binary())
+def test_strange_files(text: bytes) -> None:
+    """A stat that is none is refused, a map that is none holds nothing."""
+    with pytest.raises(ValueError):
+        parse_stat(5, text.replace(b"(", b""))
+    assert parse_maps(text) == frozenset()
+
+
+def test_interposers_in_a_map() -> None:
+    """Each file once, with what identifies it; also one that was removed; other libraries are none."""
+    text = "\n".join(
+        [
+            "00400000-00401000 r-xp 00000000 08:01 5 /usr/bin/python3",
+            LINE,
+            LINE.replace("r-xp", "r--p"),
+            "7f02-7f03 r-xp 00000000 00:2a 12 /opt/vramshare/libvramshare-0.0.9-000000000000.so (deleted)",
+            "7f04-7f05 rw-p 00000000 00:00 0 [heap]",
+            "7f06-7f07 r-xp 00000000 08:01 6 /tmp/libvramshare-notes.txt",
+        ]
+    )
+    assert parse_maps(text.encode()) == {
+        Mapped("08:01 99", "/opt/vramshare/libvramshare-0.1.0-abcdefabcdef.so"),
+        Mapped("00:2a 12", "/opt/vramshare/libvramshare-0.0.9-000000000000.so"),
+    }
+
+
+def test_kernels_that_do_not_tell_the_inner_id() -> None:
+    """The host's id stands for it."""
+    assert parse_inner(b"Name:\tx\n", 12) == 12
