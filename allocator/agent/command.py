@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,8 @@ from allocator.agent.gpus import GpuSource
 from allocator.agent.kubelet import LOGS, Container, activity, containers, kubelet_folder
 from allocator.agent.prepare import NodePreparation
 from allocator.agent.publisher import Publisher
+from allocator.agent.sample import Latest
+from allocator.agent.show import MetricsSettings, showing
 from allocator.agent.simulated import SimulatedGpus
 from allocator.agent.turns import Timetables
 from allocator.api import names
@@ -49,6 +51,7 @@ class AgentSettings:
         simulate: description of simulated GPUs; None: ask NVML.
         kube: how to reach the API server.
         pace: how often things are done.
+        metrics: where Prometheus finds us.
     """
 
     node: str
@@ -60,6 +63,7 @@ class AgentSettings:
     simulate: Path | None
     kube: KubeSettings
     pace: Pace
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 class AgentCommand:
@@ -98,6 +102,9 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
     add("--simulate", type=Path, metavar="GPUS.INI", help="publish the GPUs that this file describes")
     add("--kubeconfig", type=Path, help="default: the pod's service account, else KUBECONFIG")
     add("--turn", type=_seconds, default=Pace().turn, metavar="SECONDS", help="time between two readings of the GPUs")
+    add("--metrics-host", default=MetricsSettings().host, help="address for Prometheus")
+    add("--metrics-port", type=int, default=MetricsSettings().port, help="port for Prometheus; 0: any free one")
+    add("--hami-metrics", action="store_true", help="metrics stand under HAMi's names too")
     add("--log-level", choices=logs.LEVELS, default="info")
     add("--log-format", choices=logs.FORMATS, default="json")
 
@@ -114,6 +121,7 @@ def settings_of(args: argparse.Namespace) -> AgentSettings:
         simulate=args.simulate,
         kube=KubeSettings(kubeconfig=args.kubeconfig, user_agent="vramshare-agent", connections=4),
         pace=Pace(turn=args.turn),
+        metrics=MetricsSettings(host=args.metrics_host, port=args.metrics_port, hami=args.hami_metrics),
     )
 
 
@@ -121,6 +129,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event | None = None) -> N
     """Run an agent until `stop` is set, or a signal comes."""
     stop = stop or _on_signals()
     clock = SystemClock()
+    latest = Latest()
     preparation = NodePreparation(
         source=settings.interposer,
         host_dir=settings.host_dir,
@@ -129,7 +138,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event | None = None) -> N
         chosen=settings.strategy or (Strategy.ENV if settings.simulate else None),
         root=settings.host_root,
     )
-    async with Client(settings.kube) as client:
+    async with showing(latest, settings.metrics, clock=clock), Client(settings.kube) as client:
         agent = Agent(
             node=settings.node,
             source=_source(settings),
