@@ -53,7 +53,7 @@ class Tokens:
         body = b".".join(_encode(orjson.dumps(part)) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
         token = (body + b"." + _encode(hmac.digest(self._key, body, hashlib.sha256))).decode()
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", _AUTHENTICATED)
-        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={identifier}",)}
+        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={identifier}",)} | _extra(bound)
         self._users[token] = User(str(claims["sub"]), uid, groups, extra)
         self._expiry[token] = expires
         return token
@@ -70,6 +70,16 @@ def bearer(header: str) -> str:
     """The token of an Authorization header, or nothing."""
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _extra(bound: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """What reviews and expressions see of the pod and the node that a token is bound to."""
+    return {
+        f"authentication.kubernetes.io/{kind}-{part}": (str(bound[kind][part]),)
+        for kind in ("pod", "node")
+        for part in ("name", "uid")
+        if bound.get(kind, {}).get(part)
+    }
 
 
 def _encode(data: bytes) -> bytes:

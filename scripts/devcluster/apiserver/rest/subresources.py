@@ -63,7 +63,7 @@ def token_request(call: Call, machine: Machine, tokens: Tokens) -> Json:
         uid=account.obj["metadata"]["uid"],
         audiences=audiences,
         expires=expires,
-        bound=_bound(spec.get("boundObjectRef")),
+        bound=_bound(spec.get("boundObjectRef"), account.namespace, machine),
     )
     return {
         "kind": "TokenRequest",
@@ -74,11 +74,32 @@ def token_request(call: Call, machine: Machine, tokens: Tokens) -> Json:
     }
 
 
-def _bound(reference: Mapping[str, Any] | None) -> Json:
-    """The claim that ties a token to a pod or secret."""
+_BOUND = {"Pod": "/pods", "Secret": "/secrets", "Node": "/nodes"}
+
+
+def _bound(reference: Mapping[str, Any] | None, namespace: str, machine: Machine) -> Json:
+    """The claims that tie a token to a pod, secret or node. A pod's token names its node too.
+
+    Raises:
+        ApiError: 400 for another kind, 404 for an unknown object, 409 for one of another uid.
+    """
     if not reference:
         return {}
-    return {str(reference.get("kind", "")).lower(): {"name": reference.get("name"), "uid": reference.get("uid")}}
+    kind, name = str(reference.get("kind", "")), str(reference.get("name", ""))
+    if kind not in _BOUND:
+        raise status.bad_request(f"cannot bind token for serviceaccount to object type {kind}")
+    found = machine.store.collection(_BOUND[kind]).get("" if kind == "Node" else namespace, name)
+    if found is None:
+        raise status.not_found("", f"{kind.lower()}s", name)
+    uid = found.obj["metadata"]["uid"]
+    if reference.get("uid") and reference["uid"] != uid:
+        why = f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record ({uid})"
+        raise status.conflict("", f"{kind.lower()}s", name, why=why)
+    claims: Json = {kind.lower(): {"name": name, "uid": uid}}
+    if kind == "Pod" and (node := found.obj["spec"].get("nodeName")):
+        entry = machine.store.collection("/nodes").get("", node)
+        claims["node"] = {"name": node, **({"uid": entry.obj["metadata"]["uid"]} if entry else {})}
+    return claims
 
 
 async def log(call: Call, machine: Machine, source: Any) -> AsyncGenerator[bytes, None]:
