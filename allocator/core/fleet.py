@@ -160,6 +160,24 @@ class Fleet:
         if (state := self._nodes.get(node)) is not None and state.forget(grant_id):
             self._touch(state)
 
+    # --- what is kept free for pods that wait ------------------------------------------------------------------
+
+    def hold(self, grant: Grant, usage: Usage = NOTHING) -> None:
+        """Keep room free for a pod that waits, as if it had this grant; no pod is counted in the mix by that.
+
+        More may be kept of a GPU than is free now: then nothing new fits there until it is.
+        """
+        state = self._nodes.get(grant.allocation.node)
+        if state is not None:
+            state.hold(grant, usage)
+            self._touch(state)
+
+    def unhold(self, grant: Grant) -> None:
+        """Keep it no longer."""
+        state = self._nodes.get(grant.allocation.node)
+        if state is not None and state.unhold(grant.allocation.id):
+            self._touch(state)
+
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _state(self, name: str) -> NodeState:

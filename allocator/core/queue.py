@@ -13,7 +13,31 @@ from allocator.core.pin import pinned_affinity
 
 JsonPatch = list[dict[str, Any]]
 _ANNOTATIONS: Final = "/metadata/annotations"
+_LATEST: Final = "~"
+"""Sorts behind every time stamp."""
+_WAITING: Final = frozenset({names.REASON, names.RESERVED})
+"""Annotations that only a waiting pod has."""
 _WALL: Final = (names.VOLUME_LIBRARY, names.VOLUME_PRELOAD, names.VOLUME_REGION)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Turn:
+    """A pod's place in the order: priority first, then age; the UID settles equal ages for every replica alike.
+
+    Attributes:
+        rank: minus the priority.
+        created: the creation time as the API server wrote it, which sorts as text.
+        uid: the pod's.
+    """
+
+    rank: int
+    created: str
+    uid: str = ""
+
+    @classmethod
+    def newcomer(cls, priority: int) -> "Turn":
+        """The place of a pod that is being created: behind all that wait with its priority or a higher one."""
+        return cls(rank=-priority, created=_LATEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +65,7 @@ class Waiting:
             return None
         return cls(
             uid=str(metadata.get("uid", "")),
-            priority=int(spec.get("priority") or 0),
+            priority=priority_of(pod),
             created=str(metadata.get("creationTimestamp", "")),
             pod=pod,
         )
@@ -55,6 +79,26 @@ class Waiting:
     def namespace(self) -> str:
         """Its namespace."""
         return str((self.pod.get("metadata") or {}).get("namespace", ""))
+
+    @property
+    def turn(self) -> Turn:
+        """Its place in the order."""
+        return Turn(rank=-self.priority, created=self.created, uid=self.uid)
+
+    @property
+    def reserved(self) -> str:
+        """What its annotations say of the room that is kept for it."""
+        return str(_annotations(self.pod).get(names.RESERVED, ""))
+
+    def same(self, other: "Waiting") -> bool:
+        """Whether nothing that matters to placing it differs: what vramshare tells it does not."""
+        mine, others = self.pod, other.pod
+        return (
+            self.uid == other.uid
+            and mine.get("spec") == others.get("spec")
+            and _asking(mine) == _asking(others)
+            and self.reserved == other.reserved
+        )
 
     @property
     def reason(self) -> str:
@@ -76,7 +120,12 @@ class Waiting:
 
 def in_order(waiting: Iterable[Waiting]) -> list[Waiting]:
     """Priority first, then age; the UID settles equal ages, so that every replica sees one order."""
-    return sorted(waiting, key=lambda one: (-one.priority, one.created, one.uid))
+    return sorted(waiting, key=lambda one: one.turn)
+
+
+def priority_of(pod: Mapping[str, Any]) -> int:
+    """A pod's priority, which the API server has resolved from its PriorityClass before any webhook is asked."""
+    return int((pod.get("spec") or {}).get("priority") or 0)
 
 
 def gates(spec: Mapping[str, Any]) -> tuple[str, ...]:
@@ -118,7 +167,7 @@ def admission_patch(pod: Mapping[str, Any], *, allocation: Allocation, inventory
         for key, value in annotations.items()
         if key.startswith(names.PRELOAD_PREFIX)
     }
-    kept = {key: value for key, value in annotations.items() if key != names.REASON}
+    kept = {key: value for key, value in annotations.items() if key not in _WAITING}
     results = result_annotations(allocation, inventory=inventory, preloads=preloads)
     affinity = pinned_affinity(spec.get("affinity"), allocation.node)
     return [
@@ -136,6 +185,11 @@ def _without_gate(spec: Mapping[str, Any]) -> dict[str, Any]:
     if not rest:
         return {"op": "remove", "path": "/spec/schedulingGates"}
     return {"op": "replace", "path": "/spec/schedulingGates", "value": rest}
+
+
+def _asking(pod: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations that say what a pod asks."""
+    return {key: value for key, value in _annotations(pod).items() if key not in _WAITING}
 
 
 def _annotations(pod: Mapping[str, Any]) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ Every change is applied as a difference to what it touches; nothing is summed up
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from allocator.api.allocation import Allocation
 from allocator.api.grant import Grant
@@ -90,6 +90,7 @@ class NodeState:
         free_pods: how many more pods it may run.
         ledger: grants that its ledger shows, by id.
         assumed: grants decided on and not yet seen in the ledger, by id.
+        held: what is kept free for pods that wait: as grants with ids of their own, and what the pods will take.
     """
 
     name: str
@@ -101,6 +102,7 @@ class NodeState:
     free_pods: int = 0
     ledger: dict[str, Grant] = field(default_factory=dict)
     assumed: dict[str, Grant] = field(default_factory=dict)
+    held: dict[str, tuple[Grant, Usage]] = field(default_factory=dict)
     _pods: dict[str, PodOnNode] = field(default_factory=dict)
     _expected: dict[str, Usage] = field(default_factory=dict)
     _bound: dict[str, str] = field(default_factory=dict)
@@ -132,7 +134,8 @@ class NodeState:
         """Take over an inventory, and book anew what is held."""
         self.inventory = inventory
         self.gpus = [GpuState.of(gpu) for gpu in (inventory.gpus if inventory else ())]
-        for grant in [*self.ledger.values(), *self.assumed.values()]:
+        kept = (grant for grant, _ in self.held.values())
+        for grant in [*self.ledger.values(), *self.assumed.values(), *kept]:
             self._book(grant.allocation, sign=1)
 
     def set_ledger(self, grants: Iterable[Grant]) -> None:
@@ -169,6 +172,38 @@ class NodeState:
         self._drop(book, grant_id)
         self._forget_usage(grant_id)
         return True
+
+    def hold(self, grant: Grant, usage: Usage) -> None:
+        """Keep room free, with the CPU and memory that goes with it. More than is free may be kept."""
+        if grant.allocation.id not in self.held:
+            self.held[grant.allocation.id] = (grant, usage)
+            self._book(grant.allocation, sign=1)
+            self._take(usage, pods=1, sign=1)
+
+    def unhold(self, hold_id: str) -> bool:
+        """Keep it no longer. False: it was not kept."""
+        found = self.held.pop(hold_id, None)
+        if found is None:
+            return False
+        self._book(found[0].allocation, sign=-1)
+        self._take(found[1], pods=1, sign=-1)
+        return True
+
+    def without(self, grant_ids: Iterable[str]) -> "NodeState":
+        """What the node would be without these grants and their pods. A value to ask, of no further use."""
+        left = NodeState(name=self.name, info=self.info, inventory=self.inventory, live=self.live)
+        left.gpus = [replace(state) for state in self.gpus]
+        left.free, left.free_pods = self.free, self.free_pods
+        for grant_id in grant_ids:
+            grant = self.ledger.get(grant_id) or self.assumed.get(grant_id)
+            if grant is None:
+                continue
+            left._book(grant.allocation, sign=-1)
+            pod = self._pods.get(self._bound.get(grant_id, ""))
+            usage = self._expected.get(grant_id) if pod is None else pod.usage
+            if usage is not None:
+                left._take(usage, pods=1, sign=-1)
+        return left
 
     def add_pod(self, pod: PodOnNode) -> None:
         """Count a pod. If it carries a grant, the pod counts in the grant's place."""
@@ -214,5 +249,6 @@ class NodeState:
         """Add up CPU, memory and pods anew."""
         self.free = self.info.allocatable if self.info else NOTHING
         self.free_pods = self.info.pods if self.info else 0
-        for usage in [*(pod.usage for pod in self._pods.values()), *self._expected.values()]:
+        kept = (usage for _, usage in self.held.values())
+        for usage in [*(pod.usage for pod in self._pods.values()), *self._expected.values(), *kept]:
             self._take(usage, pods=1, sign=1)
