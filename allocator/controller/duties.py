@@ -78,7 +78,7 @@ class Duties:
         await self._engine.world.wait_synced()
         while True:
             await self.step()
-            await self._engine.clock.sleep(self._engine.settings.leader.retry)
+            await self._engine.clock.sleep(self._election.pause())
 
     async def first_look(self) -> None:
         """A new leader looks at everything once; beside the election, for a Lease must not wait for a long look."""

@@ -14,6 +14,8 @@ from allocator.kube.errors import AlreadyExistsError, NotFoundError, StaleError
 from allocator.kube.resources import LEASES, JsonObject
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+_SHORTEST: Final = 0.05
+"""Seconds between two attempts at least, however soon a Lease runs out."""
 
 
 def micro_time(when: datetime) -> str:
@@ -99,11 +101,17 @@ class Election:
         self._clock = clock
         self._seen = Observation()
         self._until = float("-inf")
+        self._free_at = float("inf")
 
     @property
     def leading(self) -> bool:
         """Whether our Lease is fresh enough to act on. Ask again after every wait."""
         return self._clock.monotonic() < self._until
+
+    def pause(self) -> float:
+        """Seconds after which to try again: those between attempts, or fewer if another's Lease runs out before."""
+        left = self._free_at - self._clock.monotonic()
+        return min(self._settings.retry, max(left, _SHORTEST))
 
     async def step(self) -> bool:
         """Renew, or take what is free or abandoned.
@@ -122,8 +130,11 @@ class Election:
         idle = self._seen.look(lease, now=started)
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
-        if holder not in ("", chosen.identity) and idle < float(spec.get("leaseDurationSeconds") or chosen.duration):
+        self._free_at = float("inf")
+        lasts = float(spec.get("leaseDurationSeconds") or chosen.duration)
+        if holder not in ("", chosen.identity) and idle < lasts:
             self._until = float("-inf")
+            self._free_at = started + lasts - idle
             return False
         try:
             written = await self._client.replace(LEASES, self._taken(lease, holder))

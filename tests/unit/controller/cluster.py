@@ -136,11 +136,15 @@ class Cluster:
         return self.api.see(PODS, pod, namespace="team")["metadata"]["annotations"].get(name)
 
     @asynccontextmanager
-    async def allocator(self, *, leads: bool = True, **changes):
-        """An allocator on this cluster, in step with it."""
+    async def allocator(self, *, leads: bool = True, client=None, **changes):
+        """An allocator on this cluster, in step with it; `client` is how it sees the API."""
         settings = replace(SETTINGS, **changes)
         made = Allocator(
-            settings, client=self.api, clock=self.clock, random=Random(1), new_id=lambda: f"g{next(self._ids)}"
+            settings,
+            client=client or self.api,
+            clock=self.clock,
+            random=Random(1),
+            new_id=lambda: f"g{next(self._ids)}",
         )
         async with made as running:
             if leads:

@@ -1,8 +1,10 @@
 """Leadership by Lease, with several candidates over one stored object."""
 
+import time
+
 import pytest
 
-from allocator.kube import LEASES, Election, ElectionSettings, renew
+from allocator.kube import LEASES, Election, ElectionSettings, SystemClock, renew
 from allocator.kube.errors import UnknownOutcomeError
 from tests.unit.kube.clockwork import ManualClock
 from tests.unit.kube.fakeapi import FakeApi
@@ -78,3 +80,24 @@ async def test_renew_makes_the_lease_of_an_agent():
     clock.advance(5)
     await renew(store, namespace="s", name="agent", holder="n1", seconds=30, now=clock.now())
     assert store.see(LEASES, "agent", namespace="s")["spec"]["renewTime"] == "2026-01-01T12:00:05.000000Z"
+
+
+async def test_a_free_lease_is_taken_when_it_runs_out_not_at_the_next_round():
+    """Failover must not wait for a whole pause more."""
+    store, clock = FakeApi(), ManualClock()
+    one, two = candidate(store, "one", clock), candidate(store, "two", clock)
+    await one.step()
+    await two.step()
+    assert two.pause() == 2
+    clock.advance(14.5)
+    assert not await two.step()
+    assert two.pause() == 0.5
+    clock.advance(two.pause())
+    assert await two.step()
+    assert two.pause() == 2
+
+
+def test_the_clock_goes_on_while_the_machine_is_suspended():
+    """Linux keeps such a clock; its monotonic one stands still, and a leader would think its Lease fresh."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= SystemClock().monotonic() <= time.clock_gettime(time.CLOCK_BOOTTIME)
