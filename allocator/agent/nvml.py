@@ -1,20 +1,19 @@
-"""GPUs as NVML, NVIDIA's management library, tells them. The only user of pynvml.
+"""GPUs as NVML, NVIDIA's management library, tells them.
 
 NVML is initialised on the first reading that finds a driver, and anew after any failure of the library as a whole
 (a driver reloaded under us). A single GPU that fails is listed as unhealthy with the reason, and the others go on.
 """
 
 import contextlib
-from typing import Any, Final
+from typing import Any
 
 import pynvml
 
-from allocator.agent.gpus import GpuError, Reading
+from allocator.agent.gpus import GpuError, GpuUsage, Reading
+from allocator.agent.nvml_calls import NO_DRIVER, optional, text
+from allocator.agent.nvml_usage import usage_of
 from allocator.api.inventory import HEALTHY, Gpu
 from allocator.api.quantities import NO_MEMORY, Memory
-
-_NO_DRIVER: Final = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
-_NOT_THERE: Final = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 
 
 class NvmlGpus:
@@ -34,15 +33,29 @@ class NvmlGpus:
                 pynvml.nvmlInit()
                 self._initialised = True
             count = pynvml.nvmlDeviceGetCount()
-            driver = _text(pynvml.nvmlSystemGetDriverVersion())
-            cuda = _cuda(_optional("nvmlSystemGetCudaDriverVersion_v2"))
+            driver = text(pynvml.nvmlSystemGetDriverVersion())
+            cuda = _cuda(optional("nvmlSystemGetCudaDriverVersion_v2"))
         except pynvml.NVMLError as reason:
             self._shut_down()
-            if reason.value in _NO_DRIVER:
+            if reason.value in NO_DRIVER:
                 return None
             raise GpuError(f"NVML fails: {reason}") from None
         gpus = [gpu for index in range(count) if (gpu := _gpu(index)) is not None]
         return Reading(gpus=tuple(gpus), driver=driver, cuda=cuda)
+
+    def usage(self) -> tuple[GpuUsage, ...]:
+        """What goes on on all GPUs now; nothing before the first successful `read`.
+
+        Raises:
+            GpuError: NVML as a whole fails.
+        """
+        if not self._initialised:
+            return ()
+        try:
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError as reason:
+            raise GpuError(f"NVML fails: {reason}") from None
+        return tuple(usage for index in range(count) if (usage := usage_of(index)) is not None)
 
     def _shut_down(self) -> None:
         if self._initialised:
@@ -55,14 +68,14 @@ def _gpu(index: int) -> Gpu | None:
     """One GPU; None where it has fallen off the bus so far that it cannot even be named."""
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+        uuid = text(pynvml.nvmlDeviceGetUUID(handle))
     except pynvml.NVMLError:
         return None
     model, memory, reserve, health = "unknown", NO_MEMORY, NO_MEMORY, HEALTHY
     try:
-        model = _text(pynvml.nvmlDeviceGetName(handle))
+        model = text(pynvml.nvmlDeviceGetName(handle))
         memory, reserve = _memory(handle)
-        mode = _optional("nvmlDeviceGetMigMode", handle)
+        mode = optional("nvmlDeviceGetMigMode", handle)
         if mode is not None and mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
             health = "MIG is enabled; turn it off (nvidia-smi -mig 0) to share this GPU"
     except pynvml.NVMLError as reason:
@@ -72,27 +85,12 @@ def _gpu(index: int) -> Gpu | None:
 
 def _memory(handle: Any) -> tuple[Memory, Memory]:
     """Total memory, and what the driver keeps for itself. Drivers before 510 do not tell the latter."""
-    newer = _optional("nvmlDeviceGetMemoryInfo", handle, version=pynvml.nvmlMemory_v2)
+    newer = optional("nvmlDeviceGetMemoryInfo", handle, version=pynvml.nvmlMemory_v2)
     if newer is not None:
         return Memory(newer.total), Memory(newer.reserved)
     return Memory(pynvml.nvmlDeviceGetMemoryInfo(handle).total), NO_MEMORY
 
 
-def _optional(function: str, *args: Any, **named: Any) -> Any:
-    """What an NVML function answers; None where this driver or this GPU does not have it."""
-    try:
-        return getattr(pynvml, function)(*args, **named)
-    except pynvml.NVMLError as reason:
-        if reason.value in _NOT_THERE:
-            return None
-        raise
-
-
 def _cuda(version: int | None) -> str:
     """`13.0` from NVML's 13000."""
     return f"{version // 1000}.{version % 1000 // 10}" if version else ""
-
-
-def _text(value: str | bytes) -> str:
-    """Decode what pynvml before its version 11.5 answered in bytes."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

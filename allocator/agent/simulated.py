@@ -1,30 +1,45 @@
 """GPUs out of a description file, for nodes that have none. Simulation's marked edge in the agent.
 
-The file is the one that the fake driver reads (native/tests/fakegpu): INI, a section per GPU named by its UUID,
+What processes hold of them stands in the fake driver's books (`simulated_books`), where these are to be seen. The
+file is the one that the fake driver reads (native/tests/fakegpu): INI, a section per GPU named by its UUID,
 with `model`, `memory` and optionally `reserve` (256Mi). What else stands there concerns the fake driver alone.
 Read again at each turn, so that an edit is a GPU that changes.
 """
 
 import configparser
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from allocator.agent.gpus import GpuError, Reading
+from allocator.agent.gpus import GpuError, GpuProcess, GpuUsage, Reading
+from allocator.agent.simulated_books import Holding, holdings
 from allocator.api.inventory import Gpu
 from allocator.api.quantities import Memory, QuantityError
 
 DRIVER: Final = "simulated"
 """Stands in the inventory where a driver's version would, so that nobody mistakes the node for a real one."""
+STATE: Final = "/run/fakegpu"
+"""Where a simulated node's fake driver keeps its state, in the node's own view."""
 _UUID: Final = re.compile(r"GPU-[-A-Za-z0-9]{1,80}")
 
 
 class SimulatedGpus:
-    """The GPUs of a description file."""
+    """The GPUs of a description file.
 
-    def __init__(self, file: Path) -> None:
+    Args:
+        file: the description.
+        books: the fake driver's, in its state folder; they need not exist.
+        now: CLOCK_MONOTONIC in nanoseconds.
+    """
+
+    def __init__(
+        self, file: Path, *, books: Path = Path(STATE, "books"), now: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._file = file
+        self._books = books
+        self._now = now
 
     def read(self) -> Reading | None:
         """The file's GPUs; None while the file does not exist.
@@ -39,6 +54,30 @@ class SimulatedGpus:
         except (OSError, UnicodeDecodeError) as reason:
             raise GpuError(f"{self._file}: cannot be read: {reason}") from None
         return Reading(gpus=parse_description(text, where=str(self._file)), driver=DRIVER)
+
+    def usage(self) -> tuple[GpuUsage, ...]:
+        """What the books say.
+
+        Raises:
+            GpuError: description or books cannot be read.
+        """
+        try:
+            held, reading = holdings(self._books), self.read()
+        except (OSError, UnicodeDecodeError) as reason:
+            raise GpuError(f"{self._books}: cannot be read: {reason}") from None
+        return tuple(_usage(gpu, held, now=self._now()) for gpu in (reading.gpus if reading else ()))
+
+
+def _usage(gpu: Gpu, held: Iterable[Holding], *, now: int) -> GpuUsage:
+    mine = [one for one in held if one.uuid == gpu.uuid]
+    used = sum(one.memory for one in mine)
+    return GpuUsage(
+        uuid=gpu.uuid,
+        processes=tuple(GpuProcess(pid=one.pid, memory=one.memory) for one in mine),
+        used=used,
+        free=max(0, gpu.capacity.count - used),
+        utilisation=float(any(one.busy > now for one in mine)),
+    )
 
 
 def parse_description(text: str, *, where: str) -> tuple[Gpu, ...]:
