@@ -1,10 +1,12 @@
 /* Keeps a GPU busy and says how much it got done.
  *
  *   load calibrate NS BLOCKS              prints how many steps make a kernel last about NS
- *   load run STEPS BLOCKS PATTERN AT SECONDS [UNIT_NS]
+ *   load run STEPS BLOCKS PATTERN AT SECONDS [UNIT_NS [BIN_MS]]
  *       PATTERN  async: launches ahead; sync: waits after each; graphN: graphs of N kernels
- *       AT       CLOCK_MONOTONIC seconds at which measuring begins (0: now); work begins at once
+ *       AT       CLOCK_MONOTONIC seconds at which measuring begins (0: in half a second, -1: with the first launch);
+ *                work begins at once
  *       prints   units SECONDS longest-call-in-ms processor-seconds
+ *       and with BIN_MS the CLOCK_MONOTONIC second at which measuring began and the units launched in each such time
  *
  * A unit is a kernel or a graph. A kernel computes for STEPS steps, so that it takes longer when it has to share. Uses
  * the driver alone, found as frameworks find it. BLOCKS is per multiprocessor. */
@@ -21,6 +23,7 @@
 
 #define AHEAD 0.03 /* seconds of work that are launched ahead at most */
 #define RING 4096
+#define BINS 4096
 #define THREADS 256
 
 static const char *const KERNEL =
@@ -60,6 +63,7 @@ static CUdeviceptr out;
 static uint64_t steps;
 static unsigned blocks;
 static CUgraphExec graph;
+static struct { double start, width; unsigned count[BINS]; } trace;
 
 static double now(void)
 {
@@ -177,6 +181,21 @@ static void capture(unsigned kernels)
     need(cuda.instantiate(&graph, made, 0), "graph");
 }
 
+static void note(double at)
+{
+    double bin = trace.width > 0 ? (at - trace.start) / trace.width : BINS;
+    if (bin >= 0 && bin < BINS)
+        trace.count[(unsigned)bin]++;
+}
+
+static void print_trace(double seconds)
+{
+    printf("%.6f", trace.start);
+    for (unsigned i = 0; i < BINS && (i + 1) * trace.width < seconds + trace.width / 2; i++)
+        printf(" %u", trace.count[i]);
+    printf("\n");
+}
+
 /* Launches until `until`, never more than `depth` units ahead; how many were done. */
 static uint64_t work(bool waits, double until, unsigned depth, double *longest)
 {
@@ -190,6 +209,7 @@ static uint64_t work(bool waits, double until, unsigned depth, double *longest)
             double took = now() - start;
             *longest = took > *longest ? took : *longest;
             units++;
+            note(start + took);
             if (waits)
                 need(cuda.wait(stream), "wait");
         }
@@ -197,7 +217,7 @@ static uint64_t work(bool waits, double until, unsigned depth, double *longest)
         if (*mark)
             need(cuda.reached(*mark), "event");
         else
-            need(cuda.event(mark, 2), "event");
+            need(cuda.event(mark, 1 | 2), "event"); /* a wait that sleeps, no time stamps */
         need(cuda.record(*mark, stream), "event");
         groups++;
     }
@@ -213,7 +233,8 @@ int main(int count, char **arguments)
         return 0;
     }
     if (count < 7 || strcmp(arguments[1], "run") != 0)
-        return fprintf(stderr, "usage: load calibrate NS BLOCKS | load run STEPS BLOCKS PATTERN AT SECONDS [UNIT_NS]\n"), 2;
+        return fprintf(stderr, "usage: load calibrate NS BLOCKS | load run STEPS BLOCKS PATTERN AT SECONDS "
+                               "[UNIT_NS [BIN_MS]]\n"), 2;
     prepare((unsigned)atoi(arguments[3]));
     steps = strtoull(arguments[2], NULL, 10);
     const char *pattern = arguments[4];
@@ -223,11 +244,15 @@ int main(int count, char **arguments)
     unsigned depth = unit * 2 > AHEAD ? 2 : (unsigned)(AHEAD / unit);
     depth = depth > 1000 ? 1000 : depth;
     bool waits = strcmp(pattern, "sync") == 0;
-    double at = atof(arguments[5]), begin = at > 0 ? at : now() + 0.5;
+    double at = atof(arguments[5]), begin = at > 0 ? at : now() + (at < 0 ? 0 : 0.5);
     work(waits, begin, depth, &ignored);
-    double start = now(), processor = processor_time();
-    uint64_t units = work(waits, start + atof(arguments[6]), depth, &longest);
+    double start = now(), seconds = atof(arguments[6]), processor = processor_time();
+    trace.start = start;
+    trace.width = count > 8 ? atof(arguments[8]) * 1e-3 : 0;
+    uint64_t units = work(waits, start + seconds, depth, &longest);
     printf("%llu %.6f %.3f %.6f\n", (unsigned long long)units, now() - start, longest * 1e3,
            processor_time() - processor);
+    if (trace.width > 0)
+        print_trace(seconds);
     return 0;
 }
