@@ -71,3 +71,11 @@ class NoCapacityError(VramshareError):
         self.summary = summary
         self.shortfalls = shortfalls
         super().__init__(summary)
+
+
+class MustWaitError(NoCapacityError):
+    """There may be room, but the pod has to pass the queue, where others may come first; `summary` says why."""
+
+
+class OverQuotaError(VramshareError):
+    """The namespace's quota does not allow it, and the cluster's settings say that such a pod is denied."""

@@ -3,6 +3,7 @@
 import os
 import socket
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from allocator.api import names
 from allocator.core.filters import Toleration
@@ -92,13 +93,60 @@ class QueueSettings:
 
     Attributes:
         settle: seconds between two rounds at least, so that a burst of changes makes one round.
-        retell: seconds between two updates of one pod's reason.
+        retell: seconds between two updates of one pod's reason. Where many wait it takes longer: `tells_per_second`.
         retry: seconds between rounds with nothing new while pods wait.
+        tells_per_second: how many reasons are updated in the long run, over all waiting pods.
+        at_once: requests to the API server under way at a time, for granted pods and for reasons each.
+        reserve_after: seconds that a pod waits before room is kept for it.
+        reservations: for how many pods room is kept at a time; of each namespace the first pod, or group, that has
+            waited so long.
+        refused_again: seconds before a pod that refused its grant is offered one again, though nothing changed.
+        preempt: whether pods of lower priority are evicted for one that fits nowhere.
+        spare: seconds for which a pod that a disruption budget protected is not asked to go again.
     """
 
     settle: float = 0.1
     retell: float = 15.0
     retry: float = 30.0
+    tells_per_second: float = 20.0
+    at_once: int = 16
+    reserve_after: float = 60.0
+    reservations: int = 8
+    refused_again: float = 60.0
+    preempt: bool = False
+    spare: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenSettings:
+    """How much a namespace may be granted at admission before its pods appear; the rest passes the queue.
+
+    A pod that is refused after its admission, by a quota or a policy, leaves a grant behind until the grace has
+    passed. That a namespace which makes many of them takes from itself alone is what these limits are for. A pod
+    appears within a tenth of a second, so a burst of hundreds of good pods hardly meets them, and what does is placed
+    by the queue a moment later.
+
+    Attributes:
+        most: grants without a pod that a namespace may have.
+        per_gpu: how many more for each GPU of the cluster: where there is much room, many may be on their way.
+        share: of all GPUs, how much its grants without a pod may hold before the next one has to wait; 0 to 1.
+        strikes: grants whose pods never came, within `remember`, after which a namespace passes the queue with all
+            its pods, which costs the others nothing.
+        remember: seconds.
+    """
+
+    most: int = 32
+    per_gpu: float = 1.0
+    share: float = 0.25
+    strikes: int = 3
+    remember: float = 600.0
+
+
+class OverQuota(StrEnum):
+    """What happens to a pod beyond its namespace's quota."""
+
+    WAIT = "wait"
+    DENY = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +170,8 @@ class AllocatorSettings:
         commit: writing grants.
         give_back: giving grants back.
         queue: serving the queue.
+        unseen: granting at admission.
+        over_quota: what happens to a pod beyond its namespace's quota.
     """
 
     kube: KubeSettings = field(default_factory=KubeSettings)
@@ -140,3 +190,5 @@ class AllocatorSettings:
     commit: CommitSettings = field(default_factory=CommitSettings)
     give_back: GiveBackSettings = field(default_factory=GiveBackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    unseen: UnseenSettings = field(default_factory=UnseenSettings)
+    over_quota: OverQuota = OverQuota.WAIT

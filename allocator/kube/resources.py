@@ -49,6 +49,7 @@ class Resource:
 PODS: Final = Resource(kind="Pod", plural="pods")
 NODES: Final = Resource(kind="Node", plural="nodes", namespaced=False)
 NAMESPACES: Final = Resource(kind="Namespace", plural="namespaces", namespaced=False)
+RESOURCE_QUOTAS: Final = Resource(kind="ResourceQuota", plural="resourcequotas")
 CONFIGMAPS: Final = Resource(kind="ConfigMap", plural="configmaps")
 SECRETS: Final = Resource(kind="Secret", plural="secrets")
 EVENTS: Final = Resource(kind="Event", plural="events")
