@@ -96,7 +96,7 @@ class Agent:
         pace: Pace,
     ) -> None:
         self._node = node
-        self._patient = Patient(source, patience=pace.patience)
+        self._patient = Patient(source.read, patience=pace.patience)
         self._preparing = preparing
         self._publishing = publishing
         self._timetabling = timetabling

@@ -1,6 +1,6 @@
 """A deadline around what may hang.
 
-A driver in trouble can keep an NVML call for ever, and no thread can be killed. So each reading runs in a daemon
+A driver in trouble can keep an NVML call for ever, and no thread can be killed. So each kind of call runs in a daemon
 thread of its own, at most one at a time: while one hangs, the agent goes on saying so, and takes the answer when
 it comes. (asyncio.to_thread will not do: its threads are joined at exit, and the agent could not stop.)
 """
@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from allocator.agent.gpus import GpuError, GpuSource, Reading
+from allocator.agent.gpus import GpuError
 
 T = TypeVar("T")
 
@@ -43,22 +43,22 @@ def in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
     return answer
 
 
-class Patient:
-    """Reads a source, waiting at most `patience` seconds each time."""
+class Patient(Generic[T]):
+    """Asks something of the driver, waiting at most `patience` seconds each time."""
 
-    def __init__(self, source: GpuSource, *, patience: float) -> None:
-        self._source = source
+    def __init__(self, ask: Callable[[], T], *, patience: float) -> None:
+        self._ask = ask
         self._patience = patience
-        self._pending: asyncio.Future[Reading | None] | None = None
+        self._pending: asyncio.Future[T] | None = None
 
-    async def read(self) -> Reading | None:
-        """The source's reading.
+    async def read(self) -> T:
+        """The answer.
 
         Raises:
-            GpuError: the source fails, or has not answered in time.
+            GpuError: the driver fails, or has not answered in time.
         """
         if self._pending is None:
-            self._pending = in_daemon_thread(self._source.read)
+            self._pending = in_daemon_thread(self._ask)
         pending = self._pending
         await asyncio.wait({pending}, timeout=self._patience)
         if not pending.done():

@@ -85,11 +85,15 @@ class Process:
         pid: in its own PID namespace.
         command: name of its program, cut and made printable.
         version: of the interposer in it.
+        start: when it started, in clock ticks since boot.
+        namespace: inode of its PID namespace.
     """
 
     pid: int
     command: str
     version: str
+    start: int = 0
+    namespace: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,17 @@ def parse(read_at: ReadAt, *, size: int) -> Region:
     sums = [[0, 0, 0] for _ in listed]
     processes = []
     for base in range(0, len(raw), tables.slot_stride):
-        owner, ready, _, _, pid, _ = _SLOT.unpack_from(raw, base)
+        owner, ready, namespace, start, pid, _ = _SLOT.unpack_from(raw, base)
         if not owner or ready != owner:
             continue
         processes.append(
-            Process(pid=pid, command=_text(raw, base + _COMMAND_AT), version=_text(raw, base + _VERSION_AT))
+            Process(
+                pid=pid,
+                command=_text(raw, base + _COMMAND_AT),
+                version=_text(raw, base + _VERSION_AT),
+                start=start,
+                namespace=namespace,
+            )
         )
         for index, total in enumerate(sums):
             values = _USE.unpack_from(raw, base + tables.use_offset + index * tables.use_stride)

@@ -38,7 +38,7 @@ class Failing:
 async def test_a_hung_reading_is_told_and_not_started_twice() -> None:
     """While one call hangs no second one starts, and its answer is taken once it comes."""
     source = Stuck()
-    patient = Patient(source, patience=0.0)
+    patient = Patient(source.read, patience=0.0)
     for _ in range(3):
         with pytest.raises(GpuError, match="does not answer"):
             await patient.read()
@@ -48,7 +48,7 @@ async def test_a_hung_reading_is_told_and_not_started_twice() -> None:
     assert reading == Reading(driver="570")
 
 
-def _with_patience(patient: Patient, seconds: float) -> Patient:
+def _with_patience(patient: Patient[Reading | None], seconds: float) -> Patient[Reading | None]:
     patient._patience = seconds
     return patient
 
@@ -56,7 +56,7 @@ def _with_patience(patient: Patient, seconds: float) -> Patient:
 @pytest.mark.parametrize("problem", [GpuError("GPU is lost"), RuntimeError("GPU is lost")])
 async def test_whatever_a_source_raises_is_a_reading_that_failed(problem: Exception) -> None:
     """The agent has one kind of error to deal with; the next reading is a new call."""
-    patient = Patient(Failing(problem), patience=30.0)
+    patient = Patient(Failing(problem).read, patience=30.0)
     for _ in range(2):
         with pytest.raises(GpuError, match="GPU is lost"):
             await patient.read()
@@ -68,7 +68,7 @@ def test_a_hung_call_does_not_keep_the_loop_from_ending() -> None:
 
     async def once() -> None:
         with pytest.raises(GpuError):
-            await Patient(source, patience=0.0).read()
+            await Patient(source.read, patience=0.0).read()
 
     asyncio.run(once())
     source.go.set()
