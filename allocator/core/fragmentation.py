@@ -8,6 +8,7 @@ time, in thousandths of a GPU.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -16,35 +17,54 @@ from allocator.core.demand import slice_milli
 from allocator.core.mix import Epoch
 from allocator.core.table import Table
 
+WHOLE: Final = 1000
+"""A GPU, in thousandths."""
+
 
 @dataclass(frozen=True, slots=True)
 class Typical:
-    """The usual pods, as seen from one kind of GPU. All arrays have one entry per kind of pod.
+    """The usual pods, as seen from one kind of GPU.
+
+    Kinds that need equally much of equally many GPUs differ in CPU alone, so they are kept as one group: there are ten
+    times fewer groups than kinds, and the arrays that a decision goes through are as much smaller. Kinds that may not
+    use the GPU are in no group: to them, all that is free is a fragment.
 
     Attributes:
-        milli: needed of one GPU; more than 1000 where the GPU may not be used or is too small.
-        gpus: GPUs needed.
-        cpu: needed of the node.
-        shares: of all pods; they add up to 1.
+        milli: needed of one GPU, by group.
+        gpus: GPUs needed, by group.
+        steps: the amounts of CPU that any kind needs, ascending.
+        within: by steps that a node's free CPU reaches (0: none) and group, the share of all pods that it suffices for.
     """
 
     milli: Ints
     gpus: Ints
-    cpu: Ints
-    shares: Floats
+    steps: Ints
+    within: Floats
 
     @classmethod
     def of(cls, epoch: Epoch, *, capacity: int, model: str) -> "Typical":
         """A mix as seen from a kind of GPU."""
-        kinds = epoch.kinds
+        groups: dict[tuple[int, int], dict[int, float]] = {}
+        for one, share in zip(epoch.kinds, epoch.shares.tolist(), strict=True):
+            milli = slice_milli(one.ask, capacity)
+            if one.models.allows(model) and milli <= WHOLE:
+                group = groups.setdefault((milli, one.ask.gpus), {})
+                group[one.usage.cpu] = group.get(one.usage.cpu, 0.0) + share
+        steps = sorted({cpu for group in groups.values() for cpu in group})
+        within = np.zeros((len(steps) + 1, len(groups)))
+        for at, group in enumerate(groups.values()):
+            within[1:, at] = np.cumsum([group.get(cpu, 0.0) for cpu in steps])
         return cls(
-            milli=np.asarray(
-                [slice_milli(one.ask, capacity) if one.models.allows(model) else 1001 for one in kinds], dtype=np.int64
-            ),
-            gpus=np.asarray([one.ask.gpus for one in kinds], dtype=np.int64),
-            cpu=np.asarray([one.usage.cpu for one in kinds], dtype=np.int64),
-            shares=epoch.shares,
+            milli=np.asarray([milli for milli, _ in groups], dtype=np.int64),
+            gpus=np.asarray([gpus for _, gpus in groups], dtype=np.int64),
+            steps=np.asarray(steps, dtype=np.int64),
+            within=within,
         )
+
+    def shares(self, cpu: Ints) -> Floats:
+        """By node and group the share of all pods whose CPU a node with this much free has."""
+        result: Floats = self.within[np.searchsorted(self.steps, cpu, side="right")]
+        return result
 
 
 def typical_pods(table: Table, kind: int) -> Typical:
@@ -55,11 +75,14 @@ def typical_pods(table: Table, kind: int) -> Typical:
 
 
 def fragments(pods: Typical, *, milli: Ints, cpu: Ints) -> Floats:
-    """Fragmentation of nodes with this much free: GPUs by row and column, CPU by row."""
+    """Fragmentation of nodes with this much free: GPUs by row and column, CPU by row.
+
+    All that is free, less what each kind of pod that fits could use of it.
+    """
     roomy: Bools = milli[:, :, None] >= pods.milli
-    useless = np.where(roomy, 0, milli[:, :, None]).sum(axis=1)
-    able = (roomy.sum(axis=1) >= pods.gpus) & (cpu[:, None] >= pods.cpu)
-    result: Floats = np.where(able, useless, milli.sum(axis=1)[:, None]) @ pods.shares
+    useful = np.where(roomy, milli[:, :, None], 0).sum(axis=1)
+    fitting = np.where(roomy.sum(axis=1) >= pods.gpus, useful, 0)
+    result: Floats = milli.sum(axis=1) - (fitting * pods.shares(cpu)).sum(axis=1)
     return result
 
 

@@ -92,18 +92,19 @@ class Fgd:
     def _scores(self, *, milli: Ints, cpu: Ints, needs: tuple[int, int], pods: Typical) -> Floats:
         """Scores by row and by which GPU takes the one slice; of GPUs without room they mean nothing."""
         need, need_cpu = needs
-        roomy = milli[:, :, None] >= pods.milli
-        useless = np.where(roomy, 0, milli[:, :, None])
-        count, lost, total = roomy.sum(axis=1), useless.sum(axis=1), milli.sum(axis=1)
-        able = (count >= pods.gpus) & (cpu[:, None] >= pods.cpu)
-        before = np.where(able, lost, total[:, None]) @ pods.shares
-        rest = milli - need
-        still = rest[:, :, None] >= pods.milli
-        count_after = count[:, None, :] - roomy + still
-        lost_after = lost[:, None, :] - useless + np.where(still, 0, rest[:, :, None])
-        able = (count_after >= pods.gpus) & ((cpu - need_cpu)[:, None] >= pods.cpu)[:, None, :]
-        after = np.where(able, lost_after, (total - need)[:, None, None]) @ pods.shares
-        return whole_score(after - before[:, None])
+        free = milli[:, :, None]
+        roomy = free >= pods.milli
+        useful = np.where(roomy, free, 0)
+        count, usable = roomy.sum(axis=1), useful.sum(axis=1)
+        before = (np.where(count >= pods.gpus, usable, 0) * pods.shares(cpu)).sum(axis=1)
+        rest = free - need
+        still = rest >= pods.milli
+        count_after = (count[:, None, :] - roomy) + still
+        usable_after = (usable[:, None, :] - useful) + np.where(still, rest, 0)
+        fitting = np.where(count_after >= pods.gpus, usable_after, 0)
+        after = np.einsum("rgk,rk->rg", fitting, pods.shares(cpu - need_cpu))
+        # What is free shrinks by the need itself; what of it is of no use grows by the rest.
+        return whole_score(before[:, None] - after - need)
 
 
 def taken(rows: Rows) -> Ints:
