@@ -120,6 +120,6 @@ def by_model(table: Table) -> Mapping[str, Fragmentation]:
         result[model] = Fragmentation(
             total=before.total + float((table.capacity[rows] > 0).sum()),
             free=before.free + float(milli.sum()) / 1000,
-            stranded=before.stranded + float(stranded),
+            stranded=round(before.stranded + float(stranded), 9),  # sums of shares are off in the last places
         )
     return result
