@@ -3,7 +3,6 @@
 Each process has the service account and so the rights that it would have in the cluster.
 """
 
-import base64
 import json
 import os
 import socket
@@ -13,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +19,7 @@ import yaml
 from demo_processes import Processes
 from demo_show import Show
 
-from webhook.certificates import identity
-from webhook.settings import TlsSettings
+from allocator.api.names import CERTIFICATE_SECRET, REGISTRATION
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 VRAMSHARE: Final = Path(sys.executable).with_name("vramshare")
@@ -70,15 +67,12 @@ def install(plan: Plan) -> None:
     show.title("vramshare")
     show.say("Webhook and agents run as processes here, each with the service account that it has in a cluster. The")
     show.say("cluster gets everything else: namespace, accounts, roles, and the registration of the webhook by URL.")
-    certificates = plan.folder / "certificates"
-    identity(TlsSettings(folder=certificates), now=datetime.now(UTC))
     port = _free_port()
-    overlay = _write_overlay(plan.folder, port=port, ca=certificates / "ca.crt")
+    overlay = _write_overlay(plan, port=port)
     show.run(f"kubectl apply -k {overlay}")
-    _start_webhook(plan, port, certificates)
-    kubeconfig = _kubeconfig(plan, AGENT)
+    _start_webhook(plan, port)
     for node, agent in plan.agents.items():
-        _start_agent(plan, node, agent, kubeconfig)
+        _start_agent(plan, node, agent, _kubeconfig(plan, AGENT, node=node))
     kinds = "configmaps -l vramshare.io/kind=inventory"
 
     def published() -> bool:
@@ -88,6 +82,7 @@ def install(plan: Plan) -> None:
 
     show.until("every agent has published its node's GPUs", published, seconds=_START)
     show.until("the webhook is ready", lambda: plan.processes.check() and _ready(port), seconds=_START)
+    show.until("its registration names its CA", lambda: _trusted(show), seconds=_START)
     show.run(f"kubectl -n {SYSTEM} get {kinds}")
     show.run(f"kubectl -n {SYSTEM} describe configmap vramshare-inventory-{next(iter(plan.agents))}")
 
@@ -102,9 +97,10 @@ def uninstall(plan: Plan) -> None:
     plan.show.text(f"kubectl delete -k {overlay} --wait=false")
 
 
-def _start_webhook(plan: Plan, port: int, certificates: Path) -> None:
+def _start_webhook(plan: Plan, port: int) -> None:
     argv: list[object] = [VRAMSHARE, "webhook", "--kubeconfig", _kubeconfig(plan, WEBHOOK)]
-    argv += ["--own-user", f"system:serviceaccount:{SYSTEM}:{WEBHOOK}", "--certificates", certificates]
+    argv += ["--own-user", f"system:serviceaccount:{SYSTEM}:{WEBHOOK}"]
+    argv += ["--certificate-secret", CERTIFICATE_SECRET, "--names", "127.0.0.1"]
     argv += ["--host", "127.0.0.1", "--port", port, "--metrics-host", "127.0.0.1", "--metrics-port", 0, "--drain", 0]
     plan.processes.start("webhook", argv)
 
@@ -112,32 +108,43 @@ def _start_webhook(plan: Plan, port: int, certificates: Path) -> None:
 def _start_agent(plan: Plan, node: str, agent: AgentPlan, kubeconfig: Path) -> None:
     argv: list[object] = [VRAMSHARE, "agent", "--node", node, "--kubeconfig", kubeconfig, "--interposer", INTERPOSER]
     argv += ["--host-root", agent.host_root, "--host-dir", agent.host_root / "var/lib/vramshare", "--strategy", "env"]
+    argv += ["--metrics-host", "127.0.0.1", "--metrics-port", 0]
     if agent.description:
         argv += ["--simulate", agent.description]
     plan.processes.start(f"agent-{node}", argv)
 
 
-def _kubeconfig(plan: Plan, account: str) -> Path:
-    """The demo's kubeconfig with a service account in the administrator's place."""
-    token = plan.show.text(f"kubectl -n {SYSTEM} create token {account} --duration=24h").strip()
+def _kubeconfig(plan: Plan, account: str, *, node: str = "") -> Path:
+    """The demo's kubeconfig with a service account in the administrator's place; on a node, as a pod there has it."""
+    bound = f" --bound-object-kind Node --bound-object-name {node}" if node else ""
+    token = plan.show.text(f"kubectl -n {SYSTEM} create token {account} --duration=24h{bound}").strip()
     config = json.loads(plan.show.text("kubectl config view --raw --minify --flatten -o json"))
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    file = plan.folder / f"{account}.kubeconfig"
+    file = plan.folder / f"{account}{node and f'-{node}'}.kubeconfig"
     file.touch(mode=0o600)
     file.write_text(json.dumps(config))
     return file
 
 
-def _write_overlay(folder: Path, *, port: int, ca: Path) -> Path:
-    """A kustomization that registers the webhook by URL; its path, relative for the eye."""
-    overlay = folder / "install"
+def _write_overlay(plan: Plan, *, port: int) -> Path:
+    """A kustomization that registers the webhook by URL; its path, relative for the eye.
+
+    The webhook itself writes the CA into its registration.
+    """
+    overlay = plan.folder / "install"
     overlay.mkdir(parents=True, exist_ok=True)
-    client = {"url": f"https://127.0.0.1:{port}/mutate", "caBundle": base64.b64encode(ca.read_bytes()).decode()}
-    patch = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client}]
+    local = ROOT / "manifests" / "overlays" / "local"
+    objects = list(yaml.safe_load_all(plan.show.text(f"kubectl kustomize {local}")))
+    (registration,) = (one for one in objects if one["kind"] == "MutatingWebhookConfiguration")
+    client = {"url": f"https://127.0.0.1:{port}/mutate"}
+    patch = [
+        {"op": "replace", "path": f"/webhooks/{at}/clientConfig", "value": client}
+        for at in range(len(registration["webhooks"]))
+    ]
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(ROOT / "manifests" / "overlays" / "local", overlay)],
+        "resources": [os.path.relpath(local, overlay)],
         "patches": [{"target": {"kind": "MutatingWebhookConfiguration"}, "patch": yaml.safe_dump(patch)}],
     }
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization, sort_keys=False))
@@ -155,6 +162,11 @@ def _ready(port: int) -> bool:
             return bool(answer.status == 200)
     except OSError:  # URLError and HTTPError are among them
         return False
+
+
+def _trusted(show: Show) -> bool:
+    found = show.ask(f"kubectl get mutatingwebhookconfiguration {REGISTRATION}")
+    return all(one["clientConfig"].get("caBundle") for one in found["webhooks"])
 
 
 def _free_port() -> int:

@@ -1,30 +1,34 @@
 """A CA and a serving certificate of our own, for clusters without a certificate manager.
 
 The CA is kept, so that the registration of the webhook need not change when the serving certificate is renewed.
-Replicas behind one Service need one CA between them: give them files from a Secret instead.
+Replicas behind one Service need one CA between them: they keep theirs in a Secret (`webhook.custody`).
 """
 
-import ipaddress
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from allocator.api.errors import VramshareError
+from webhook.pki import (
+    Pair,
+    alternatives,
+    belong_together,
+    key_pem,
+    make_authority,
+    make_serving,
+    names_in,
+    pem,
+    signed_by,
+)
 from webhook.settings import TlsSettings
 
-_SKEW: Final = timedelta(hours=1)
-"""How far the clock of an API server may be behind ours."""
-_CA_LIFETIME: Final = timedelta(days=3650)
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
 
@@ -70,139 +74,42 @@ def _self_made(settings: TlsSettings, *, now: datetime) -> Identity:
     lifetime = timedelta(days=settings.lifetime_days)
     ca = _kept_authority(ca_file, ca_key_file, until=now + lifetime)
     if ca is None:
-        ca = make_authority(now=now)
-        _write(ca_key_file, _pem(ca[1]), mode=_PRIVATE)
-        _write(ca_file, ca[0].public_bytes(serialization.Encoding.PEM), mode=_PUBLIC)
-    serving = _kept_serving(certificate_file, key_file, ca[0], names=settings.names, until=now + lifetime / 3)
+        ca = make_authority(now=now, lifetime=timedelta(days=settings.ca_lifetime_days))
+        _write(ca_key_file, key_pem(ca.key), mode=_PRIVATE)
+        _write(ca_file, pem(ca.certificate), mode=_PUBLIC)
+    serving = _kept_serving(folder, ca.certificate, settings, until=now + lifetime / 3)
     if serving is None:
-        serving, key = make_serving(ca[0], ca[1], names=settings.names, lifetime=lifetime, now=now)
-        _write(key_file, _pem(key), mode=_PRIVATE)
-        _write(certificate_file, serving.public_bytes(serialization.Encoding.PEM), mode=_PUBLIC)
+        made = make_serving(ca, names=settings.names, lifetime=lifetime, now=now)
+        _write(key_file, key_pem(made.key), mode=_PRIVATE)
+        _write(certificate_file, pem(made.certificate), mode=_PUBLIC)
+        serving = made.certificate
     return Identity(certificate_file, key_file, _read(ca_file), serving.not_valid_after_utc)
 
 
-def make_authority(*, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """A new CA that may sign serving certificates and nothing below them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"vramshare webhook CA {now.astimezone(UTC):%Y-%m-%d}")
-    certificate = (
-        _builder(name, name, key.public_key(), now=now, lifetime=_CA_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(sign_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate, key
-
-
-def make_serving(
-    ca: x509.Certificate,
-    ca_key: ec.EllipticCurvePrivateKey,
-    *,
-    names: Sequence[str],
-    lifetime: timedelta,
-    now: datetime,
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """A new serving certificate.
-
-    Args:
-        ca: the CA's certificate.
-        ca_key: the CA's key.
-        names: DNS names and IP addresses by which the server is reached.
-        lifetime: how long it is good.
-        now: the time.
-    """
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = (
-        _builder(_name("vramshare webhook"), ca.subject, key.public_key(), now=now, lifetime=lifetime)
-        .add_extension(x509.SubjectAlternativeName(_alternatives(names)), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    return certificate, key
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, now: datetime, lifetime: timedelta
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + lifetime)
-    )
-
-
-def _kept_authority(
-    certificate_file: Path, key_file: Path, *, until: datetime
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
+def _kept_authority(certificate_file: Path, key_file: Path, *, until: datetime) -> Pair | None:
     """The CA in the folder; None if there is none, or it would expire before what it signs now."""
     if not (certificate_file.exists() and key_file.exists()):
         return None
     certificate, key = _load(certificate_file), _load_key(key_file)
-    fits = certificate.public_key() == key.public_key() and certificate.not_valid_after_utc > until
-    return (certificate, key) if fits else None
+    fits = belong_together(certificate, key) and certificate.not_valid_after_utc > until
+    return Pair(certificate, key) if fits else None
 
 
 def _kept_serving(
-    certificate_file: Path, key_file: Path, ca: x509.Certificate, *, names: Sequence[str], until: datetime
+    folder: Path, ca: x509.Certificate, settings: TlsSettings, *, until: datetime
 ) -> x509.Certificate | None:
     """The serving certificate in the folder; None if it is missing, of another CA or key, for other names, or old."""
+    certificate_file, key_file = folder / "tls.crt", folder / "tls.key"
     if not (certificate_file.exists() and key_file.exists()):
         return None
     certificate, key = _load(certificate_file), _load_key(key_file)
-    try:
-        certificate.verify_directly_issued_by(ca)
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
-        return None
     fits = (
-        certificate.public_key() == key.public_key()
-        and set(found) == set(_alternatives(names))
+        signed_by(certificate, ca)
+        and belong_together(certificate, key)
+        and names_in(certificate) == alternatives(settings.names)
         and certificate.not_valid_after_utc > until
     )
     return certificate if fits else None
-
-
-def _alternatives(names: Sequence[str]) -> list[x509.GeneralName]:
-    result: list[x509.GeneralName] = []
-    for name in names:
-        try:
-            result.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            result.append(x509.DNSName(name))
-    return result
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not sign_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 def _read(path: Path) -> bytes:

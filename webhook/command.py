@@ -6,27 +6,31 @@ import base64
 import binascii
 import os
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from random import Random
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry
 
 from allocator import logs
 from allocator.api import names
 from allocator.api.quantities import Memory, QuantityError
-from allocator.controller import Allocator, AllocatorSettings
+from allocator.controller import Allocator, AllocatorSettings, Client, SystemClock, Vault
 from allocator.core.policies import Policies
+from allocator.exposition import new_registry
 from webhook.app import create_app
-from webhook.certificates import CertificateError, Identity
+from webhook.certificates import CertificateError
+from webhook.keeper import Keeper
 from webhook.metrics import Metrics, metrics_app
 from webhook.server import Addresses, serving
 from webhook.settings import AdmissionSettings, MutationSettings, ServerSettings, TlsSettings, WebhookSettings
+from webhook.tls import CertificateSource, Files, Served
 
+T = TypeVar("T")
 _log: Final = structlog.get_logger(__name__)
 _ENVIRONMENT: Final = "VRAMSHARE_WEBHOOK_"
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -71,8 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
     add("--cert", None, "PEM file with the serving certificate; default: one is made", type=Path)
     add("--key", None, "PEM file with its key", type=Path)
     add("--ca", None, "PEM file with its CA", type=Path)
-    add("--certificates", tls.folder, "folder for self-made certificates", type=Path)
-    add("--names", ",".join(tls.names), "DNS names and IP addresses in a self-made certificate, comma-separated")
+    add("--certificate-secret", tls.secret, "Secret by which replicas share a self-made certificate")
+    add("--registrations", ",".join(tls.registrations), "webhook configurations whose caBundle is kept right then")
+    add("--certificates", tls.folder, "folder for self-made certificates that no Secret holds", type=Path)
+    add("--names", None, "names and IP addresses in a self-made certificate; default: the Service's, or loopback's")
+    add("--certificate-days", tls.lifetime_days, "life of a self-made certificate", type=float)
+    add("--ca-days", tls.ca_lifetime_days, "life of its CA", type=float)
+    add("--ca-settles", tls.settle_seconds, "seconds that API servers may take to learn of a new CA", type=float)
     add("--drain", server.drain_seconds, "seconds to go on answering at a stop", type=float)
     add("--deadline", admission.deadline, "seconds for one answer", type=float)
     add("--own-user", None, "user name by which the API server knows this process; default: the service account's")
@@ -81,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
     add("--runtime-class", mutation.runtime_class, "RuntimeClass for GPU pods without one")
     add("--gpu-toleration", "yes", "whether GPU pods tolerate nvidia.com/gpu:NoSchedule", choices=("yes", "no"))
     add("--policy", policies.named(None).name, "packing policy for pods that name none", choices=policies.names())
+    add("--hami-metrics", "no", "whether metrics stand under HAMi's names too", choices=("yes", "no"))
     add("--region-limit", mutation.region_limit, "memory of one container's usage region", type=_memory)
     add("--kubeconfig", None, "default: the pod's service account, else KUBECONFIG", type=Path)
     add("--log-level", "info", "quieter lines are dropped", choices=logs.LEVELS)
@@ -122,8 +132,13 @@ def settings_of(args: argparse.Namespace, *, token: Path = _TOKEN) -> WebhookSet
                 certificate=args.cert,
                 key=args.key,
                 ca=args.ca,
+                secret=args.certificate_secret or None,
+                registrations=_listed(args.registrations),
                 folder=args.certificates,
-                names=tuple(name.strip() for name in args.names.split(",") if name.strip()),
+                names=_listed(args.names) if args.names else _own_names(args),
+                lifetime_days=args.certificate_days,
+                ca_lifetime_days=args.ca_days,
+                settle_seconds=args.ca_settles,
             ),
         ),
     )
@@ -137,6 +152,7 @@ def allocator_settings_of(args: argparse.Namespace) -> AllocatorSettings:
         kube=replace(base.kube, kubeconfig=args.kubeconfig, user_agent="vramshare-webhook"),
         namespace=args.namespace,
         runtime_class=args.runtime_class or "",
+        hami_metrics=args.hami_metrics == "yes",
         tolerations=base.tolerations if args.gpu_toleration == "yes" else (),
     )
 
@@ -176,27 +192,66 @@ async def serve(
     stop = stop or _on_signals()
     if settings.admission.own_users is None:
         _log.warning("own_user_unknown", remedy="set --own-user, or keep users from vramshare's annotations by policy")
-    registry = CollectorRegistry()
+    registry = new_registry("webhook")
     metrics = Metrics(registry)
 
-    def certified(served: Identity) -> None:
+    def certified(served: Served) -> None:
         metrics.certificate_end.set(served.ends.timestamp())
 
     allocator = Allocator(allocator_settings, policies=policies, registry=registry)
     app = create_app(settings, allocator, metrics=metrics)
     async with (
+        certificate_source(settings, allocator_settings) as certificates,
         AsyncExitStack() as entered,  # left after the server, which needs the allocator to its last request
-        serving(app, metrics_app(registry), settings.server, certified=certified) as at,
+        AsyncExitStack() as opened,
     ):
-        listening(at)
-        entering = asyncio.create_task(entered.enter_async_context(allocator))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if entering.done():
-            entering.result()
-            await stopping
-        entering.cancel()
-        await asyncio.gather(entering, return_exceptions=True)
+        server = serving(
+            app,
+            metrics_app(registry, prepare=allocator.metrics.prepare),
+            settings.server,
+            certificates=certificates,
+            certified=certified,
+        )
+        at = await _unless(stop, opened.enter_async_context(server))
+        if at is not None:
+            listening(at)
+            await _unless(stop, entered.enter_async_context(allocator))
+            await stop.wait()
+
+
+@asynccontextmanager
+async def certificate_source(
+    settings: WebhookSettings, allocator_settings: AllocatorSettings
+) -> AsyncIterator[CertificateSource]:
+    """Where the settings say that certificates come from: given files, a shared Secret, or a folder."""
+    tls = settings.server.tls
+    if tls.certificate is not None or tls.secret is None:
+        yield Files(tls)
+        return
+    clock = SystemClock()
+    async with Client(replace(allocator_settings.kube, connections=4)) as client:
+        vault = Vault(
+            client,
+            namespace=allocator_settings.namespace,
+            secret=tls.secret,
+            registrations=tls.registrations,
+            clock=clock,
+            random=Random(),  # noqa: S311 - jitter is no secret
+        )
+        async with vault.watching():
+            yield Keeper(vault, tls, clock=clock)
+
+
+async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, T]) -> T | None:
+    """The outcome of something that may take long; None if `stop` comes first, and then it is given up."""
+    task, stopping = asyncio.create_task(doing), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
 
 
 def _on_signals() -> asyncio.Event:
@@ -205,6 +260,15 @@ def _on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def _own_names(args: argparse.Namespace) -> tuple[str, ...]:
+    """By which names an API server reaches us: our Service's, where replicas share a certificate."""
+    return (f"{names.WEBHOOK_SERVICE}.{args.namespace}.svc",) if args.certificate_secret else TlsSettings().names
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in text.split(",") if one.strip())
 
 
 def _memory(text: str) -> Memory:

@@ -5,18 +5,18 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from aiohttp import web
 
 from webhook.app import HEALTH
-from webhook.certificates import Identity, identity
 from webhook.settings import ServerSettings
-from webhook.tls import keep_fresh, server_context
+from webhook.tls import CertificateSource, Files, Served, empty_context
 
 _log: Final = structlog.get_logger(__name__)
+_REST: Final = 10.0
+"""Seconds before a failed renewal is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ async def serving(
     metrics: web.Application,
     settings: ServerSettings,
     *,
-    certified: Callable[[Identity], None] = lambda _: None,
+    certificates: CertificateSource | None = None,
+    certified: Callable[[Served], None] = lambda _: None,
 ) -> AsyncIterator[Addresses]:
     """Serve both applications until left.
 
@@ -51,19 +52,21 @@ async def serving(
         app: the webhook's application, or one of yours that has it mounted.
         metrics: served on the other port.
         settings: sockets and certificate.
+        certificates: where the certificate comes from; None: the files that the settings name.
         certified: told of each certificate that is served.
 
     Raises:
         CertificateError: there is no certificate to serve with.
         OSError: a port is taken.
     """
-    served = await asyncio.to_thread(identity, settings.tls, now=datetime.now(UTC))
-    context = server_context(served)
+    source = certificates or Files(settings.tls)
+    context = empty_context()
+    served = await source.first(context)
     main = web.AppRunner(
         app, access_log=None, shutdown_timeout=settings.finish_seconds, keepalive_timeout=settings.idle_seconds
     )
     side = web.AppRunner(metrics, access_log=None, shutdown_timeout=settings.finish_seconds)
-    renewal = asyncio.create_task(keep_fresh(context, settings.tls, changed=certified))
+    renewal = asyncio.create_task(_renew(source, context, certified))
     try:
         port = await _start(main, settings.host, settings.port, context)
         metrics_port = await _start(side, settings.metrics_host, settings.metrics_port, None)
@@ -78,6 +81,16 @@ async def serving(
         await main.cleanup()
         await side.cleanup()
         _log.info("stopped")
+
+
+async def _renew(source: CertificateSource, context: ssl.SSLContext, certified: Callable[[Served], None]) -> NoReturn:
+    """Renew for ever: a fault of ours must not come to light when the certificate ends, months later."""
+    while True:
+        try:
+            await source.follow(context, certified)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and tried again
+            _log.exception("certificate_renewal_failed")
+        await asyncio.sleep(_REST)
 
 
 async def _start(runner: web.AppRunner, host: str, port: int, context: ssl.SSLContext | None) -> int:

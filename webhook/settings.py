@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from allocator.api import names
+from allocator.api.names import REGISTRATION
 from allocator.api.quantities import Memory
 
 KIB = 1024
@@ -49,24 +50,33 @@ class AdmissionSettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Where the serving certificate comes from: given files, or made here.
+    """Where the serving certificate comes from: given files, or made here and kept in a Secret or in a folder.
 
     Attributes:
         certificate: PEM file with the certificate and its chain; None: made by ourselves.
         key: PEM file with its private key; given together with `certificate`.
         ca: PEM file with the CA, for those who register the webhook; None: unknown, or ours.
-        folder: where self-made ones are kept.
+        secret: Secret in vramshare's namespace through which the replicas share self-made ones; None: the folder.
+        registrations: MutatingWebhookConfigurations whose caBundle is kept right; only with `secret`.
+        folder: where self-made ones are kept that no Secret holds.
         names: DNS names and IP addresses in a self-made certificate.
         lifetime_days: how long a self-made certificate is good; it is renewed after two thirds of that.
+        ca_lifetime_days: how long its CA is good; it is replaced when it would not outlive what it signs.
+        settle_seconds: how long all registrations must have named a new CA before a certificate of it is served:
+            the time that API servers may need to learn of it.
         reload_seconds: how often changed files, or a certificate near its end, are looked for.
     """
 
     certificate: Path | None = None
     key: Path | None = None
     ca: Path | None = None
+    secret: str | None = None
+    registrations: tuple[str, ...] = (REGISTRATION,)
     folder: Path = Path("certificates")
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
-    lifetime_days: int = 365
+    lifetime_days: float = 365
+    ca_lifetime_days: float = 3650
+    settle_seconds: float = 60.0
     reload_seconds: float = 60.0
 
 

@@ -14,13 +14,16 @@ from allocator.controller.settings import (
     LeaderSettings,
     QueueSettings,
 )
+from allocator.controller.vault import Registration, Stored, Vault
 from allocator.core.policies import Policies, Policy
-from allocator.kube import KubeSettings, WatchSettings
+from allocator.kube import Client, Clock, KubeSettings, SystemClock, WatchSettings
 
 __all__ = [
     "AgentSettings",
     "Allocator",
     "AllocatorSettings",
+    "Client",
+    "Clock",
     "CommitSettings",
     "GiveBackSettings",
     "GrantRequest",
@@ -30,6 +33,10 @@ __all__ = [
     "Policies",
     "Policy",
     "QueueSettings",
+    "Registration",
+    "Stored",
+    "SystemClock",
+    "Vault",
     "WatchSettings",
     "owner_of",
 ]

@@ -12,6 +12,7 @@ import pytest
 
 from allocator.api.errors import VramshareError
 from allocator.api.quantities import Memory
+from allocator.controller.metrics import Metrics
 from webhook import command as module
 from webhook.certificates import CertificateError
 from webhook.command import add_arguments, allocator_settings_of, serve, service_account, settings_of
@@ -111,6 +112,7 @@ class NeverReady:
 
     ready = False
     left = False
+    metrics = Metrics()
 
     def __init__(self, *_: object, **__: object) -> None:
         """Take any settings."""
