@@ -8,6 +8,8 @@ import structlog
 
 from allocator.controller.dispatcher import Dispatcher
 from allocator.controller.engine import Engine
+from allocator.controller.evictor import Evictor
+from allocator.controller.mover import Mover
 from allocator.controller.reaper import Reaper
 from allocator.kube import Election, ElectionSettings, EventRecorder, KubeError
 
@@ -46,11 +48,13 @@ class Duties:
             burst=settings.events_burst,
         )
         self.reaper = Reaper(engine, self.recorder, leading=self._leads)
+        self.evictor = Evictor(engine, self.recorder, leading=self._leads)
+        self.mover = Mover(engine, self.recorder, leading=self._leads)
         self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)
         signals = engine.world.signals
         signals.carrier = self.reaper.touched
         signals.grants = self.reaper.listed
-        signals.inventory = self.reaper.reported
+        signals.inventory = self._reported
         signals.room = self.dispatcher.stirred
         signals.queue = self.dispatcher.stirred
 
@@ -66,6 +70,9 @@ class Duties:
             ("give back", self.reaper.follow),
             ("sweep", self.reaper.sweep_for_ever),
             ("first look", self.first_look),
+            ("evictions", self.evictor.follow),
+            ("nudge evictions", self.evictor.nudge),
+            ("unbound pods", self.mover.look_for_ever),
             ("queue", self.dispatcher.follow),
             ("nudge the queue", self.dispatcher.nudge),
         ]
@@ -98,6 +105,7 @@ class Duties:
         if leads and not self._led:
             _log.info("leading", identity=self._engine.settings.identity)
             self._term.set()
+            self.evictor.begin()
             self.dispatcher.stirred()
         self._led = leads
 
@@ -108,6 +116,10 @@ class Duties:
                 await self._election.resign()
         except (KubeError, TimeoutError) as reason:
             _log.warning("leadership not given up, it runs out by itself", reason=str(reason))
+
+    def _reported(self, node: str) -> None:
+        self.reaper.reported(node)
+        self.evictor.reported(node)
 
     def _leads(self) -> bool:
         return self._election.leading

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
 from allocator.core.queue import Waiting
+from allocator.core.stuck import Unbound
 from allocator.kube import Note
 from allocator.kube.events import WARNING
 
@@ -57,5 +58,39 @@ def releasing_note(grant: Grant) -> Note:
             f"{parts} of this deleted pod stay booked until vramshare's agent on node {grant.allocation.node} confirms "
             f"that no process holds them; see to that agent, or delete the Node if the machine is gone"
         ),
+        level=WARNING,
+    )
+
+
+def eviction_note(grant: Grant, reason: str, *, now: bool) -> Note:
+    """A pod is not isolated and has to go; `now`: it is going, else a disruption budget keeps it for the moment."""
+    what = "evicted" if now else "to be evicted, which a disruption budget forbids for now"
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="NotIsolated",
+        message=f"{what}: {reason or 'it is not isolated'} (found by vramshare's agent on {grant.allocation.node})",
+        level=WARNING,
+    )
+
+
+def stuck_note(pod: Unbound, problem: str, *, waited: float) -> Note:
+    """A granted pod gets no node; why, and what becomes of it."""
+    why = problem or "the scheduler has not said why; is one running for this pod's schedulerName?"
+    if not problem:
+        then = ""
+    elif pod.owner:
+        then = f"; it is evicted so that its {pod.owner.partition('/')[0]} creates it anew"
+    else:
+        then = "; no controller owns it: make room there, or delete it and create it again"
+    return Note(
+        kind="Pod",
+        namespace=pod.namespace,
+        name=pod.name,
+        uid=pod.uid,
+        reason="NotBound",
+        message=f"holds GPU memory on node {pod.node} and has had no node for {waited:.0f} s: {why}{then}",
         level=WARNING,
     )

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 
 from allocator.api import names
 from allocator.api.grant import Grant
+from allocator.controller.public import owner_of
 from allocator.controller.signals import Signals
 from allocator.core.fleet import Fleet
 from allocator.core.giveback import PodFacts, holder
 from allocator.core.queue import Waiting, in_order
 from allocator.core.resources import Usage, pod_usage
 from allocator.core.state import PodOnNode
-from allocator.kube import JsonObject
+from allocator.core.stuck import Unbound
+from allocator.kube import Clock, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,17 @@ class PodBook:
         fleet: told what pods take of their nodes.
         signals: told of carriers of grants, of room made, and of the queue.
         granted: finds a grant by its id.
+        clock: by which it is told how long a granted pod has been without a node.
     """
 
     fleet: Fleet
     signals: Signals
     granted: Callable[[str], Grant | None]
+    clock: Clock
     _records: dict[str, _Record] = field(default_factory=dict)
     _carriers: dict[str, dict[str, PodFacts]] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
+    _unbound: dict[str, tuple[Unbound, float]] = field(default_factory=dict)
 
     def put(self, key: str, pod: JsonObject) -> None:
         """A pod is new or has changed. One of the same name and another UID takes the former's place."""
@@ -60,6 +65,7 @@ class PodBook:
             before = None
         self._records[key] = record
         self._wait(key, pod)
+        self._watch_binding(key, pod)
         if before == record:
             return
         if not self._count(record) and before is not None and (before.bound or before.pinned):
@@ -83,6 +89,7 @@ class PodBook:
         record = self._records.pop(key, None)
         if record is None:
             return
+        self._unbound.pop(key, None)
         if self._waiting.pop(key, None) is not None:
             self.signals.queue()
         if record.bound or record.pinned:
@@ -116,6 +123,18 @@ class PodBook:
     def depth(self) -> int:
         """How many wait."""
         return len(self._waiting)
+
+    def unbound(self) -> dict[Unbound, float]:
+        """Granted pods without a node, and since when on our clock."""
+        return dict(self._unbound.values())
+
+    def _watch_binding(self, key: str, pod: JsonObject) -> None:
+        found = Unbound.of(pod, owner=owner_of(pod))
+        if found is None:
+            self._unbound.pop(key, None)
+            return
+        before = self._unbound.get(key)
+        self._unbound[key] = (found, before[1] if before else self.clock.monotonic())
 
     def _wait(self, key: str, pod: JsonObject) -> None:
         waits = Waiting.of(pod)

@@ -150,6 +150,34 @@ class OverQuota(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EvictionSettings:
+    """How pods are asked to go that agents found outside their wall.
+
+    Attributes:
+        retry: seconds after which one is asked again that a disruption budget kept.
+    """
+
+    retry: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class BindSettings:
+    """What becomes of granted pods that get no node.
+
+    Attributes:
+        patience: seconds without a node after which a granted pod gets an Event and, if a controller owns it, goes.
+        look: seconds between two looks.
+        pause: seconds between two such evictions of one owner's pods; doubles each time.
+        longest: seconds to which that pause grows. It begins anew when the owner had none for twice as long.
+    """
+
+    patience: float = 60.0
+    look: float = 5.0
+    pause: float = 60.0
+    longest: float = 960.0
+
+
+@dataclass(frozen=True, slots=True)
 class AllocatorSettings:
     """All of it.
 
@@ -170,6 +198,8 @@ class AllocatorSettings:
         commit: writing grants.
         give_back: giving grants back.
         queue: serving the queue.
+        evictions: serving agents.
+        bind: granted pods that get no node.
         unseen: granting at admission.
         over_quota: what happens to a pod beyond its namespace's quota.
     """
@@ -190,5 +220,7 @@ class AllocatorSettings:
     commit: CommitSettings = field(default_factory=CommitSettings)
     give_back: GiveBackSettings = field(default_factory=GiveBackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    evictions: EvictionSettings = field(default_factory=EvictionSettings)
+    bind: BindSettings = field(default_factory=BindSettings)
     unseen: UnseenSettings = field(default_factory=UnseenSettings)
     over_quota: OverQuota = OverQuota.WAIT

@@ -50,7 +50,7 @@ class World:
         self.nodes = NodeBook(fleet=self.fleet, signals=self.signals)
         self.agents = AgentBook(fleet=self.fleet, settings=settings.agents, clock=clock, signals=self.signals)
         self.ledgers = LedgerShelf(fleet=self.fleet, inventories=self.inventories, signals=self.signals, clock=clock)
-        self.pods = PodBook(fleet=self.fleet, signals=self.signals, granted=self.ledgers.find)
+        self.pods = PodBook(fleet=self.fleet, signals=self.signals, granted=self.ledgers.find, clock=clock)
         self.runtimes = RuntimeBook()
         self._reflectors = self._make_reflectors(client, clock, random)
 
