@@ -22,7 +22,7 @@ _LARGEST: Final = 64 << 20
 _MAPPING: Final = re.compile(
     rb"^\S+ \S+ \S+ ([0-9a-f]+:[0-9a-f]+) (\d+) +(\S*" + LIBRARY + rb"\S*\.so)( \(deleted\))?$", re.MULTILINE
 )
-_NAME_OF_CONTAINER: Final = re.compile(r"/pods/[^/ ]+/containers/([a-z0-9.-]+)/[0-9a-f]+ ")
+_NAME_OF_CONTAINER: Final = r"/pods/{uid}/containers/([a-z0-9.-]+)/[0-9a-f]+ "
 """The root of the mount that the kubelet makes for a container's termination message."""
 
 
@@ -140,7 +140,7 @@ class Proc:
             owner=owner,
             inner=parse_inner(self._read(pid, "status"), pid),
             namespace=self._namespace(pid),
-            container=self._container(pid) if owner else "",
+            container=self._container(pid, owner.uid) if owner else "",
         )
 
     def _while_it_lives(self, pid: int, read: Callable[[Identity], T]) -> T | None:
@@ -160,12 +160,12 @@ class Proc:
         except PermissionError:
             return 0
 
-    def _container(self, pid: int) -> str:
+    def _container(self, pid: int, uid: str) -> str:
         try:
             text = self._read(pid, "mountinfo", most=_LARGEST).decode(errors="replace")
         except PermissionError:
             return ""
-        found = _NAME_OF_CONTAINER.search(text)
+        found = re.search(_NAME_OF_CONTAINER.format(uid=re.escape(uid)), text)
         return found[1] if found else ""
 
     def _memory(self, pid: int) -> bytes:

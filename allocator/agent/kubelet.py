@@ -9,7 +9,7 @@ folder of their logs, `<namespace>_<pod>_<uid>`, so that no API server is needed
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -29,7 +29,7 @@ KUBELET_FOLDERS: Final = (
 )
 """Where distributions keep it, relative to the host's root; k3s and RKE2 use the first."""
 LOGS: Final = "var/log/pods"
-_ALLOCATIONS: Final = "volumes/kubernetes.io~downward-api"
+ALLOCATIONS: Final = "volumes/kubernetes.io~downward-api"
 _REGIONS: Final = f"volumes/kubernetes.io~empty-dir/{names.VOLUME_REGION}"
 _LARGEST_ALLOCATION: Final = 1 << 16
 
@@ -64,9 +64,9 @@ def kubelet_folder(root: Path) -> Path | None:
 
 def containers(kubelet: Path, *, logs: Path) -> Iterator[Container]:
     """All containers with slices, by pod UID and name."""
-    known = _pod_names(logs)
+    known = named_pods(one.name for one in _entries(logs))
     for pod in _entries(kubelet / "pods"):
-        for volume in _entries(pod / _ALLOCATIONS):
+        for volume in _entries(pod / ALLOCATIONS):
             if volume.name.startswith(names.VOLUME_ALLOCATION_PREFIX):
                 yield _container(pod, volume, shown=known.get(pod.name, pod.name))
 
@@ -77,13 +77,33 @@ def _container(pod: Path, volume: Path, *, shown: str) -> Container:
     found: Region | None = None
     problem = tenant = ""
     try:
-        with (volume / names.ALLOCATION_FILE).open(encoding="utf-8", errors="replace") as stream:
-            text = stream.read(_LARGEST_ALLOCATION)
-        slices, tenant = parse_allocation_text(text), tenant_of(text)
+        slices, tenant = read_allocation(volume)
         found = _region(pod / _REGIONS, name, region.read_file)
     except (FormatError, OSError) as reason:
         problem = str(reason)
     return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem, tenant=tenant)
+
+
+def read_allocation(volume: Path) -> tuple[tuple[Slice, ...], str]:
+    """What the kubelet wrote into an allocation volume: slices, and what timetables call the container.
+
+    Raises:
+        FormatError: it cannot be understood.
+        OSError: it cannot be read.
+    """
+    with (volume / names.ALLOCATION_FILE).open(encoding="utf-8", errors="replace") as stream:
+        text = stream.read(_LARGEST_ALLOCATION)
+    return parse_allocation_text(text), tenant_of(text)
+
+
+def read_region(kubelet: Path, uid: str, container: str) -> Region | None:
+    """What a container uses; None while it has not touched a GPU.
+
+    Raises:
+        FormatError: its region is none.
+        OSError: it cannot be reached.
+    """
+    return _region(kubelet / "pods" / uid / _REGIONS, container, region.read_file)
 
 
 def activity(kubelet: Path, container: Container) -> dict[str, int]:
@@ -108,11 +128,11 @@ def _region(volume: Path, container: str, read: Callable[..., T]) -> T | None:
             return None
 
 
-def _pod_names(logs: Path) -> dict[str, str]:
-    """`namespace/pod` by UID."""
+def named_pods(folders: Iterable[str]) -> dict[str, str]:
+    """`namespace/pod` by UID, from the names of the folders of pods' logs."""
     found = {}
-    for folder in _entries(logs):
-        parts = folder.name.split("_")
+    for folder in folders:
+        parts = folder.split("_")
         if len(parts) == 3:
             found[parts[2]] = f"{parts[0]}/{parts[1]}"
     return found

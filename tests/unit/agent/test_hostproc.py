@@ -16,6 +16,7 @@ from allocator.agent.hostproc import HostProcess, Identity, Mapped, Proc, parse_
 UID = "0b6f7a1e-1234-4abc-8def-000000000001"
 ID = "ab" * 32
 MOUNTS = (
+    "9 2 8:1 /var/lib/kubelet/pods/another/containers/liar/1f2e3d4c /mnt rw - ext4 /dev/sda1 rw\n"
     f"1 2 0:1 /var/lib/kubelet/pods/{UID}/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n"
     f"3 2 8:1 /var/lib/kubelet/pods/{UID}/containers/main/1f2e3d4c /dev/termination-log rw - ext4 /dev/sda1 rw\n"
 )

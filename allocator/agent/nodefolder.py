@@ -1,0 +1,144 @@
+"""The kubelet's folder, looked at again and again: what has not changed is not read again.
+
+A node with 250 pods is looked at twice a second. Listing and parsing everything each time would cost several percent
+of a core; here a look costs a `stat` per pod and a `readlink` per container with slices. Regions, which change all
+the time, are read when asked for.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from allocator.agent.kubelet import ALLOCATIONS, Container, named_pods, read_allocation, read_region
+from allocator.api import names
+from allocator.api.errors import FormatError
+
+_FRESH: Final = 10**9
+"""Nanoseconds: a folder that changed so shortly before it was listed may have changed again within its clock's tick."""
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What a folder held, and when it had last changed then; 0: list it again."""
+
+    changed: int = 0
+    held: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A container, and the version of its allocation file that it was read from."""
+
+    version: str
+    container: Container
+    problem: str
+
+
+@dataclass(slots=True)
+class NodeFolder:
+    """The containers with slices of a node.
+
+    Attributes:
+        kubelet: the kubelet's folder.
+        logs: the folder of pods' logs, which tells their names.
+        now: the clock that the file system uses, in nanoseconds.
+    """
+
+    kubelet: Path
+    logs: Path
+    now: Callable[[], int] = time.time_ns
+    _pods: _Listing = field(default_factory=_Listing)
+    _logs: _Listing = field(default_factory=_Listing)
+    _names: dict[str, str] = field(default_factory=dict)
+    _volumes: dict[str, _Listing] = field(default_factory=dict)
+    _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
+
+    def containers(self, *, regions: bool) -> list[Container]:
+        """All containers with slices, by pod UID and name.
+
+        Args:
+            regions: read what they use; without it they come with what was read last.
+        """
+        known = self.names()
+        there: dict[tuple[str, str], _Seen] = {}
+        for pod in self.pods():
+            for volume in self._allocations(pod):
+                key = (pod, volume.removeprefix(names.VOLUME_ALLOCATION_PREFIX))
+                there[key] = self._current(key, volume, shown=known.get(pod, pod))
+        self._seen = there
+        if regions:
+            for seen in there.values():
+                self._use(seen)
+        return [seen.container for seen in there.values()]
+
+    def pods(self) -> tuple[str, ...]:
+        """UIDs of the pods that the kubelet has on this node, or has not cleaned up yet."""
+        return self._list(self._pods, f"{self.kubelet}/pods")
+
+    def names(self) -> Mapping[str, str]:
+        """`namespace/name` of pods, by UID."""
+        before = self._logs.held
+        held = self._list(self._logs, os.fspath(self.logs))
+        if held is not before:
+            self._names = named_pods(held)
+        return self._names
+
+    def _allocations(self, pod: str) -> tuple[str, ...]:
+        listing = self._volumes.setdefault(pod, _Listing())
+        held = self._list(listing, f"{self.kubelet}/pods/{pod}/{ALLOCATIONS}")
+        if len(self._volumes) > 2 * len(self._pods.held) + 64:
+            self._volumes = {uid: self._volumes[uid] for uid in self._pods.held if uid in self._volumes}
+        return tuple(one for one in held if one.startswith(names.VOLUME_ALLOCATION_PREFIX))
+
+    def _list(self, listing: _Listing, folder: str) -> tuple[str, ...]:
+        """What a folder holds, sorted; nothing where there is none."""
+        try:
+            changed = Path(folder).stat().st_mtime_ns
+            if changed == listing.changed:
+                return listing.held
+            now = self.now()
+            with os.scandir(folder) as entries:
+                held = tuple(sorted(one.name for one in entries))
+        except OSError:
+            listing.changed = 0
+            held = ()
+        else:
+            listing.changed = changed if now - changed > _FRESH else 0
+        if held != listing.held:
+            listing.held = held
+        return listing.held
+
+    def _current(self, key: tuple[str, str], volume: str, *, shown: str) -> _Seen:
+        """A container as the kubelet describes it now."""
+        folder = f"{self.kubelet}/pods/{key[0]}/{ALLOCATIONS}/{volume}"
+        version = ""
+        with contextlib.suppress(OSError):
+            version = str(Path(folder, "..data").readlink())  # another one with each change, as the kubelet writes
+        before = self._seen.get(key)
+        if before is not None and version and before.version == version:
+            if before.container.pod != shown:
+                before.container = replace(before.container, pod=shown)
+            return before
+        problem = tenant = ""
+        slices = before.container.slices if before else ()
+        try:
+            slices, tenant = read_allocation(Path(folder))
+        except (FormatError, OSError) as reason:
+            problem, version = str(reason), ""  # and tried again at the next look
+        region = before.container.region if before else None
+        container = Container(
+            uid=key[0], name=key[1], pod=shown, slices=slices, region=region, problem=problem, tenant=tenant
+        )
+        return _Seen(version=version, container=container, problem=problem)
+
+    def _use(self, seen: _Seen) -> None:
+        one, problem, region = seen.container, seen.problem, None
+        try:
+            region = read_region(self.kubelet, one.uid, one.name)
+        except (FormatError, OSError) as reason:
+            problem = problem or str(reason)
+        seen.container = replace(one, region=region, problem=problem)
