@@ -9,7 +9,7 @@ from allocator.controller.public import owner_of
 from allocator.controller.signals import Signals
 from allocator.core.fleet import Fleet
 from allocator.core.giveback import PodFacts, holder
-from allocator.core.queue import Waiting, in_order
+from allocator.core.queue import Waiting, in_order, priority_of
 from allocator.core.resources import Usage, pod_usage
 from allocator.core.state import PodOnNode
 from allocator.core.stuck import Unbound
@@ -26,6 +26,9 @@ class _Record:
         bound: the node that it was given; empty: none yet.
         pinned: the node that its annotations name.
         usage: what it takes of its node.
+        priority: of its PriorityClass.
+        leaving: whether it is being deleted.
+        group: the group that its annotations name; empty: none.
     """
 
     facts: PodFacts
@@ -33,6 +36,9 @@ class _Record:
     bound: str
     pinned: str
     usage: Usage
+    priority: int
+    leaving: bool
+    group: str
 
 
 @dataclass(slots=True)
@@ -53,6 +59,7 @@ class PodBook:
     _records: dict[str, _Record] = field(default_factory=dict)
     _carriers: dict[str, dict[str, PodFacts]] = field(default_factory=dict)
     _waiting: dict[str, Waiting] = field(default_factory=dict)
+    _groups: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _unbound: dict[str, tuple[Unbound, float]] = field(default_factory=dict)
 
     def put(self, key: str, pod: JsonObject) -> None:
@@ -68,6 +75,7 @@ class PodBook:
         self._watch_binding(key, pod)
         if before == record:
             return
+        self._join(record)
         if not self._count(record) and before is not None and (before.bound or before.pinned):
             self.fleet.remove_pod(record.facts.uid)
             self.signals.room()
@@ -95,6 +103,7 @@ class PodBook:
         if record.bound or record.pinned:
             self.fleet.remove_pod(record.facts.uid)
             self.signals.room()
+        self._join(record, gone=True)
         self._put_down(record)
 
     def arrived(self, allocations: Iterable[str]) -> None:
@@ -120,6 +129,17 @@ class PodBook:
         """The pods behind our gate, first come first."""
         return in_order(self._waiting.values())
 
+    def members(self, namespace: str, group: str) -> int:
+        """How many living pods of a group hold grants."""
+        return len(self._groups.get((namespace, group), ()))
+
+    def standing(self, grant: Grant) -> tuple[int, bool] | None:
+        """The priority of a grant's pod, and whether it is being deleted; None: it is not to be seen, or has ended."""
+        record = self._records.get(f"{grant.namespace}/{grant.pod}")
+        if record is None or record.facts.uid != grant.uid or record.facts.ended:
+            return None
+        return record.priority, record.leaving
+
     def depth(self) -> int:
         """How many wait."""
         return len(self._waiting)
@@ -137,10 +157,11 @@ class PodBook:
         self._unbound[key] = (found, before[1] if before else self.clock.monotonic())
 
     def _wait(self, key: str, pod: JsonObject) -> None:
-        waits = Waiting.of(pod)
+        waits, before = Waiting.of(pod), self._waiting.get(key)
         if waits is not None:
             self._waiting[key] = waits
-            self.signals.queue()
+            if before is None or not before.same(waits):
+                self.signals.queue()
         elif self._waiting.pop(key, None) is not None:
             self.signals.queue()
 
@@ -160,6 +181,19 @@ class PodBook:
             return True
         return False
 
+    def _join(self, record: _Record, *, gone: bool = False) -> None:
+        """Count a pod to its group while it holds a grant and lives."""
+        if not record.group:
+            return
+        key = (record.facts.namespace, record.group)
+        members = self._groups.setdefault(key, set())
+        if record.allocation and not (gone or record.facts.ended or record.leaving):
+            members.add(record.facts.uid)
+        else:
+            members.discard(record.facts.uid)
+        if not members:
+            del self._groups[key]
+
     def _put_down(self, record: _Record) -> None:
         """A UID never comes back: whoever carried it has ended."""
         if record.allocation:
@@ -177,4 +211,7 @@ def _record(pod: JsonObject) -> _Record:
         bound=spec.get("nodeName") or "",
         pinned=annotations.get(names.NODE, "") if allocated else "",
         usage=pod_usage(spec),
+        priority=priority_of(pod),
+        leaving=bool(metadata.get("deletionTimestamp")),
+        group=annotations.get(names.GROUP, ""),
     )

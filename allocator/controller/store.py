@@ -1,6 +1,7 @@
 """A reflector's handler that works out differences: who wants to know hears of puts and drops only."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -57,6 +58,33 @@ class Store:
         key = key_of(item)
         self._keys.discard(key)
         _guarded(key, self._drop, key)
+
+
+class Book(Protocol):
+    """Who wants to know of one kind of objects."""
+
+    def put(self, key: str, item: JsonObject, /) -> None:
+        """One is new or has changed."""
+
+    def drop(self, key: str, /) -> None:
+        """One is gone."""
+
+
+class Both:
+    """Two who want to know of the same objects."""
+
+    def __init__(self, one: Book, other: Book) -> None:
+        self._books = (one, other)
+
+    def put(self, key: str, item: JsonObject) -> None:
+        """One is new or has changed."""
+        for book in self._books:
+            book.put(key, item)
+
+    def drop(self, key: str) -> None:
+        """One is gone."""
+        for book in self._books:
+            book.drop(key)
 
 
 def _guarded(key: str, tell: Callable[..., None], *what: object) -> None:

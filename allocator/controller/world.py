@@ -1,4 +1,4 @@
-"""The cluster as this replica sees it: one fleet, fed by six watches.
+"""The cluster as this replica sees it: one fleet, fed by eight watches.
 
 Everything in here changes synchronously, between two awaits of whoever decides.
 """
@@ -10,14 +10,30 @@ from random import Random
 from typing import Any
 
 from allocator.api import names
+from allocator.controller.accounts import Accounts
+from allocator.controller.namespaces import NamespaceBook
 from allocator.controller.nodes import AgentBook, InventoryBook, NodeBook
 from allocator.controller.pods import PodBook
+from allocator.controller.quotas import AnnotationBook, Quotas, ResourceQuotaBook
 from allocator.controller.settings import AllocatorSettings
 from allocator.controller.shelf import LedgerShelf
 from allocator.controller.signals import Listener, Signals
-from allocator.controller.store import Store
+from allocator.controller.store import Both, Store
 from allocator.core.fleet import Fleet
-from allocator.kube import CONFIGMAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, Client, Clock, Reflector, Selection
+from allocator.core.giveback import holder
+from allocator.kube import (
+    CONFIGMAPS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    RESOURCE_QUOTAS,
+    RUNTIME_CLASSES,
+    Client,
+    Clock,
+    Reflector,
+    Selection,
+)
 
 
 @dataclass(slots=True)
@@ -52,6 +68,16 @@ class World:
         self.ledgers = LedgerShelf(fleet=self.fleet, inventories=self.inventories, signals=self.signals, clock=clock)
         self.pods = PodBook(fleet=self.fleet, signals=self.signals, granted=self.ledgers.find, clock=clock)
         self.runtimes = RuntimeBook()
+        self.namespaces = NamespaceBook()
+        self.quotas = Quotas(signals=self.signals)
+        self.accounts = Accounts(
+            find=self.ledgers.find,
+            carried=self._carried,
+            capacity=self._capacity,
+            clock=clock,
+            unseen=settings.unseen,
+            give_back=settings.give_back,
+        )
         self._reflectors = self._make_reflectors(client, clock, random)
 
     def judge_agents(self) -> None:
@@ -91,6 +117,16 @@ class World:
         if self._reflectors[LEASES.plural].synced.is_set():
             self.agents.judge(nodes)
 
+    def _carried(self, grant_id: str) -> bool:
+        """Whether the pod of a grant has appeared."""
+        grant = self.ledgers.find(grant_id)
+        return grant is not None and holder(grant, self.pods.carriers(grant_id)) is not None
+
+    def _capacity(self, node: str, uuid: str) -> int:
+        """Bytes of a GPU; 0: not known."""
+        inventory = self.inventories.get(node)
+        return next((gpu.capacity.count for gpu in (inventory.gpus if inventory else ()) if gpu.uuid == uuid), 0)
+
     def _inventory_changed(self, node: str) -> None:
         self._judge((node,))
         self.ledgers.book(node)
@@ -110,6 +146,8 @@ class World:
             PODS.plural: (Selection(PODS), self.pods, _nothing),
             LEASES.plural: (Selection(LEASES, namespace=namespace), self.agents, self.judge_agents),
             RUNTIME_CLASSES.plural: (Selection(RUNTIME_CLASSES), self.runtimes, _nothing),
+            NAMESPACES.plural: (Selection(NAMESPACES), Both(self.namespaces, AnnotationBook(self.quotas)), _nothing),
+            RESOURCE_QUOTAS.plural: (Selection(RESOURCE_QUOTAS), ResourceQuotaBook(self.quotas), _nothing),
         }
         return {
             name: Reflector(
