@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from allocator.api import names
 from allocator.api.grant import Grant
+from allocator.controller.claims import ClaimBook
 from allocator.controller.public import owner_of
 from allocator.controller.signals import Signals
 from allocator.core.fleet import Fleet
@@ -49,12 +50,14 @@ class PodBook:
         fleet: told what pods take of their nodes.
         signals: told of carriers of grants, of room made, and of the queue.
         granted: finds a grant by its id.
+        claims: kept in step, for what pods say that they hold.
         clock: by which it is told how long a granted pod has been without a node.
     """
 
     fleet: Fleet
     signals: Signals
     granted: Callable[[str], Grant | None]
+    claims: ClaimBook
     clock: Clock
     _records: dict[str, _Record] = field(default_factory=dict)
     _carriers: dict[str, dict[str, PodFacts]] = field(default_factory=dict)
@@ -71,6 +74,7 @@ class PodBook:
             self.missed(key)
             before = None
         self._records[key] = record
+        self.claims.put(key, pod)
         self._wait(key, pod)
         self._watch_binding(key, pod)
         if before == record:
@@ -97,6 +101,7 @@ class PodBook:
         record = self._records.pop(key, None)
         if record is None:
             return
+        self.claims.drop(key)
         self._unbound.pop(key, None)
         if self._waiting.pop(key, None) is not None:
             self.signals.queue()

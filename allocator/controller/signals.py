@@ -14,6 +14,7 @@ class Signals:
 
     Attributes:
         carrier: the id of a grant whose pod appeared, ended or went.
+        claim: `namespace/name` of a pod whose claim is new or has changed.
         grants: ids of grants that went and that are new in a ledger.
         inventory: a node whose inventory has changed.
         lost: a node and the grants of its ledger, deleted by somebody.
@@ -22,6 +23,7 @@ class Signals:
     """
 
     carrier: Callable[[str], None] = lambda _: None
+    claim: Callable[[str], None] = lambda _: None
     grants: Callable[[set[str], set[str]], None] = lambda _gone, _new: None
     inventory: Callable[[str], None] = lambda _: None
     lost: Callable[[str, list[Grant]], None] = lambda _node, _grants: None

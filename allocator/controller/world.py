@@ -12,6 +12,7 @@ from typing import Any
 from allocator.api import names
 from allocator.controller.accounts import Accounts
 from allocator.controller.namespaces import NamespaceBook
+from allocator.controller.claims import ClaimBook
 from allocator.controller.nodes import AgentBook, InventoryBook, NodeBook
 from allocator.controller.pods import PodBook
 from allocator.controller.quotas import AnnotationBook, Quotas, ResourceQuotaBook
@@ -66,7 +67,10 @@ class World:
         self.nodes = NodeBook(fleet=self.fleet, signals=self.signals)
         self.agents = AgentBook(fleet=self.fleet, settings=settings.agents, clock=clock, signals=self.signals)
         self.ledgers = LedgerShelf(fleet=self.fleet, inventories=self.inventories, signals=self.signals, clock=clock)
-        self.pods = PodBook(fleet=self.fleet, signals=self.signals, granted=self.ledgers.find, clock=clock)
+        self.claims = ClaimBook(signals=self.signals)
+        self.pods = PodBook(
+            fleet=self.fleet, signals=self.signals, granted=self.ledgers.find, claims=self.claims, clock=clock
+        )
         self.runtimes = RuntimeBook()
         self.namespaces = NamespaceBook()
         self.quotas = Quotas(signals=self.signals)
