@@ -112,9 +112,9 @@ class Keeper:
         """Keep everything in step for ever; what is served goes on whatever fails."""
         told: Holding | None = None
         while True:
-            wait = self._tls.reload_seconds
             try:
                 await self.step(context)
+                wait = min(self._tls.reload_seconds, *self._settling())
             except VramshareError as reason:
                 _log.warning("certificate_not_renewed", error=str(reason))
                 wait = _RETRY
@@ -170,6 +170,11 @@ class Keeper:
         """The CAs that all registrations have named for long enough."""
         since = self._clock.monotonic() - self._tls.settle_seconds
         return [one for one, first in self._named.items() if first <= since]
+
+    def _settling(self) -> list[float]:
+        """In how many seconds further CAs will have been named for long enough."""
+        left = [first + self._tls.settle_seconds - self._clock.monotonic() for first in self._named.values()]
+        return [seconds for seconds in left if seconds > 0] or [self._tls.reload_seconds]
 
     def _tell(self, found: Custody | None) -> None:
         """Say what is wrong with the Secret, once."""
