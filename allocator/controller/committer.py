@@ -5,7 +5,7 @@ few writes, and this replica never races against itself.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from random import Random
 from typing import Final, Self
@@ -48,6 +48,7 @@ class Committer:
         shelf: LedgerShelf,
         inventories: InventoryBook,
         *,
+        claims: Callable[[str], Iterable[Grant]] = lambda _: (),
         namespace: str,
         settings: CommitSettings,
         clock: Clock,
@@ -57,6 +58,7 @@ class Committer:
         self._client = client
         self._shelf = shelf
         self._inventories = inventories
+        self._claims = claims
         self._namespace = namespace
         self._settings = settings
         self._clock = clock
@@ -187,6 +189,8 @@ class Committer:
         """One write at most; whether the ledger now stands as asked."""
         self._settle(node, desk)  # the watch may have shown what a lost answer did not
         kept = self._shelf.get(node)
+        if kept.metadata is None:  # a node's first ledger, or one that was deleted while nobody ran to remember it
+            desk.restore = {one.allocation.id: one for one in self._claims(node)} | desk.restore
         changes, after = desk.batch(kept.ledger, self._inventories.get(node))
         settled = after.data == kept.ledger.data and (kept.metadata is not None or not after.data)
         if settled:
@@ -232,6 +236,7 @@ class Committer:
 
     async def _refresh(self, node: str) -> None:
         """Read a ledger whose state is in doubt. On failure the next write finds out."""
+        before = self._shelf.get(node).version
         try:
             found = await self._client.get(CONFIGMAPS, names.ledger_name(node), namespace=self._namespace)
         except NotFoundError:
@@ -239,7 +244,7 @@ class Committer:
         except KubeError as reason:
             _log.warning("ledger not read", node=node, reason=str(reason))
         else:
-            self._shelf.keep(node, read(node, found))
+            self._shelf.keep(node, read(node, found), despite=before)
 
     def _settle(self, node: str, desk: Desk) -> None:
         kept = self._shelf.get(node)

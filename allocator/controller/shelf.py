@@ -90,11 +90,24 @@ class LedgerShelf:
         """The grant made for a pod that existed already, a queued one."""
         return self.find(self._uids.get(uid, ""))
 
-    def keep(self, node: str, kept: Kept) -> bool:
-        """Take over a state unless a newer one is known; says whether it did."""
+    def keep(self, node: str, kept: Kept, *, despite: str = "") -> bool:
+        """Take over a state unless a newer one is known; says whether it did.
+
+        Args:
+            node: whose.
+            kept: the state.
+            despite: the version known before it was asked for. A read is never older than what was known before it,
+                but where the API server has been restored from a backup: then what we know never was.
+        """
         before = self.get(node)
-        if kept.metadata is not None and before.metadata is not None and not _newer(kept.version, before.version):
+        known = kept.metadata is not None and before.metadata is not None and not _newer(kept.version, before.version)
+        restored = known and despite == before.version != kept.version
+        if known and not restored:
             return False
+        if restored:
+            _log.error(
+                "ledger went back in time: restored from a backup?", node=node, version=kept.version, was=despite
+            )
         self._kept[node] = kept
         if kept.metadata is not None:
             self._nodes[_key(kept.metadata)] = node

@@ -139,7 +139,8 @@ def verdict(
     if pod is not None and not pod.ended:
         if grant.releasing is not None:
             return Verdict.REVIVE
-        return Verdict.KEEP if grant.uid else Verdict.MARK
+        # A grant that another create may have got belongs to none of its pods before all of them must have come.
+        return Verdict.KEEP if grant.uid or (may_have_gone_on(grant) and known <= grace) else Verdict.MARK
     if grant.releasing is not None:
         return Verdict.RELEASE if confirmed else Verdict.KEEP
     if pod is not None and not may_have_gone_on(grant):

@@ -54,7 +54,7 @@ class FakeApi:
         """Read all that match."""
         assert not fields, "the allocator selects by labels only"
         await self._turn("LIST", resource.path(namespace=namespace), None)
-        found = [item for key, item in self.objects.items() if _selected(key, item, resource, namespace, labels)]
+        found = [item for key, item in self.objects.items() if selected(key, item, resource, namespace, labels)]
         return copied(found), str(self.version)
 
     async def create(self, resource, body, *, namespace=""):
@@ -189,7 +189,7 @@ class FakeApi:
             news = self._news
             for version, kind, key, item in self.since(at):
                 at = version
-                if _selected(key, item, resource, namespace, labels):
+                if selected(key, item, resource, namespace, labels):
                     yield {"type": kind, "object": copied(item)}
             if news is self._news:
                 await news.wait()
@@ -243,7 +243,8 @@ def copied(item: Any) -> Any:
     return orjson.loads(orjson.dumps(item))
 
 
-def _selected(key: Key, item: dict, resource, namespace: str, labels: str) -> bool:
+def selected(key: Key, item: dict, resource, namespace: str, labels: str) -> bool:
+    """Whether an object is of a kind, in a namespace, and has a label."""
     if key[0] != resource.plural or (namespace and key[1] != namespace):
         return False
     name, _, value = labels.partition("=")

@@ -1,0 +1,42 @@
+"""What storms have found, each made small."""
+
+from allocator.api import names
+from allocator.kube import CONFIGMAPS, PODS
+from tests.unit.controller.cluster import SYSTEM, Cluster, ask
+
+
+async def test_a_ledger_restored_from_a_backup_is_believed():
+    """It is older than what is known, and all the same what there is: else every later write to it is refused."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        await allocator.grant(ask("a"))
+        backup = cluster.api.see(CONFIGMAPS, names.ledger_name("n1"), namespace=SYSTEM)
+        old = {**backup, "metadata": dict(backup["metadata"])}
+        await allocator.grant(ask("b"))
+        cluster.api.objects["configmaps", SYSTEM, names.ledger_name("n1")] = old
+        await allocator.grant(ask("c"))
+        assert {grant.pod for grant in cluster.ledger().grants.values()} == {"a", "c"}
+
+
+async def test_a_grant_that_two_creates_got_outlives_the_first_pod():
+    """The first pod of the name came and went; the second carries its grant, and keeps it."""
+    cluster = Cluster()
+    owner = "StatefulSet/web/u"
+    async with cluster.allocator() as allocator:
+        first = await allocator.grant(ask("web-0", owner=owner))
+        cluster.api.hold_watches()
+        cluster.run_pod(first)
+        second = await allocator.grant(ask("web-0", owner=owner))
+        assert second.grant.allocation == first.grant.allocation
+        cluster.api.release_watches()
+        await cluster.pass_time(5)
+        cluster.end_pod("web-0")
+        await cluster.pass_time(5)
+        pod = cluster.run_pod(second)
+        await cluster.pass_time(120)
+        [grant] = cluster.ledger().grants.values()
+        assert (grant.uid, grant.releasing) == (pod["metadata"]["uid"], None)
+        cluster.end_pod("web-0")
+        await cluster.pass_time(5)
+        assert cluster.ledger().grants == {}
+        assert cluster.api.see(PODS, "web-0", namespace="team") is None
