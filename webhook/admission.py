@@ -14,12 +14,13 @@ from allocator.api.request import PodRequest, WhenFull, parse_pod
 from allocator.controller import Granted, GrantRequest, owner_of
 from webhook.mutation import create, scheduling, update
 from webhook.mutation.conflicts import refuse_conflicts
+from webhook.mutation.delivery import delivery_to
 from webhook.mutation.outcome import Notes, Queued
 from webhook.mutation.patch import difference
 from webhook.mutation.shapes import Json, annotations_of, labels_of, spec_of
 from webhook.podcheck import check_pod
 from webhook.review import Answer, Review, ReviewError, listed
-from webhook.settings import WebhookSettings
+from webhook.settings import Delivery, WebhookSettings
 
 _log: Final = structlog.get_logger(__name__)
 UNTOUCHED: Final = Answer()
@@ -46,6 +47,9 @@ class Grants(Protocol):
 
     async def give_back(self, granted: Granted, /) -> None:
         """Let a grant go whose pod will not be."""
+
+    def namespace(self, name: str, /) -> Mapping[str, Any] | None:
+        """A Namespace object as last seen; None: not seen yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,12 @@ class Admission:
         notes = Notes()
         request = parse_pod(pod)
         refuse_conflicts(pod, {one.container for one in request.containers} if request else set())
+        mutation, delivery = self.settings.mutation, Delivery.HOST
+        if request is not None:
+            delivery = delivery_to(self._allocator.namespace(review.namespace), mutation)
         outcome = await self._mark(review, pod, request) if request else None
         prepared = create.prepare(
-            pod, request, settings=self.settings.mutation, marked=outcome is not None, notes=notes
+            pod, request, settings=mutation, marked=outcome is not None, notes=notes, delivery=delivery
         )
         fresh = request is not None and outcome is None
         if request is not None and outcome is None:

@@ -27,7 +27,14 @@ from webhook.certificates import CertificateError
 from webhook.keeper import Keeper
 from webhook.metrics import Metrics, metrics_app
 from webhook.server import Addresses, serving
-from webhook.settings import AdmissionSettings, MutationSettings, ServerSettings, TlsSettings, WebhookSettings
+from webhook.settings import (
+    AdmissionSettings,
+    Delivery,
+    MutationSettings,
+    ServerSettings,
+    TlsSettings,
+    WebhookSettings,
+)
 from webhook.tls import CertificateSource, Files, Served
 
 T = TypeVar("T")
@@ -92,6 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
     add("--policy", policies.named(None).name, "packing policy for pods that name none", choices=policies.names())
     add("--hami-metrics", "no", "whether metrics stand under HAMi's names too", choices=("yes", "no"))
     add("--region-limit", mutation.region_limit, "memory of one container's usage region", type=_memory)
+    add("--interposer-image", mutation.interposer_image, "the agent's image, for pods under Pod Security")
+    deliveries = (Delivery.INIT.value, Delivery.IMAGE.value)
+    add("--strict-delivery", mutation.strict_delivery.value, "how pods under Pod Security get it", choices=deliveries)
     add("--kubeconfig", None, "default: the pod's service account, else KUBECONFIG", type=Path)
     add("--log-level", "info", "quieter lines are dropped", choices=logs.LEVELS)
     add("--log-format", "json", "for machines or for people", choices=logs.FORMATS)
@@ -121,6 +131,8 @@ def settings_of(args: argparse.Namespace, *, token: Path = _TOKEN) -> WebhookSet
             runtime_class=args.runtime_class or None,
             tolerate_gpu_taint=args.gpu_toleration == "yes",
             region_limit=args.region_limit,
+            interposer_image=args.interposer_image or "",
+            strict_delivery=Delivery(args.strict_delivery),
         ),
         server=ServerSettings(
             host=args.host,

@@ -1,6 +1,7 @@
 """Everything about the webhook that can be set. Read once, in `webhook.command`; nothing here changes later."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from allocator.api import names
@@ -8,6 +9,19 @@ from allocator.api.names import REGISTRATION
 from allocator.api.quantities import Memory
 
 KIB = 1024
+
+
+class Delivery(StrEnum):
+    """How the interposer comes into a pod.
+
+    HOST: mounted from the node's folder, into which the agent installed it.
+    IMAGE: mounted from an image (an image volume, Kubernetes 1.33 or newer).
+    INIT: copied from an image by an init container.
+    """
+
+    HOST = "host"
+    IMAGE = "image"
+    INIT = "init"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +34,17 @@ class MutationSettings:
         tolerate_gpu_taint: whether GPU pods get the toleration `nvidia.com/gpu:NoSchedule`.
         region_limit: memory of one container's usage region, at most; the region of the interposer needs 1.4 MiB,
             and twice that while it is being made.
+        interposer_image: the agent's image, from which pods get the interposer where they may not mount the node's
+            folder; empty: there is none, and such pods are refused.
+        strict_delivery: how, in namespaces under Pod Security that do not say it.
     """
 
     host_dir: str = names.DEFAULT_HOST_DIR
     runtime_class: str | None = None
     tolerate_gpu_taint: bool = True
     region_limit: Memory = Memory.mib(8)  # noqa: RUF009 - an immutable value
+    interposer_image: str = ""
+    strict_delivery: Delivery = Delivery.INIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,14 +137,18 @@ def parse_allocation_text(text: str) -> tuple[Slice, ...]:
     return tuple(slices)
 
 
-def result_annotations(allocation: Allocation, *, inventory: Inventory, preloads: Mapping[str, str]) -> dict[str, str]:
+def result_annotations(
+    allocation: Allocation, *, inventory: Inventory, preloads: Mapping[str, str], library: str = ""
+) -> dict[str, str]:
     """The annotations that turn a grant into a container's limits, devices and preload.
 
     Args:
         allocation: the grant.
         inventory: of the grant's node, for its injection strategy and its interposer.
         preloads: LD_PRELOAD that the pod spec had, by container; ours goes in front of it.
+        library: where the pod has an interposer of its own; empty: it uses the node's.
     """
+    interposer = library or inventory.interposer
     result = {
         names.STATUS: names.STATUS_ALLOCATED,
         names.ALLOCATION_ID: allocation.id,
@@ -158,7 +162,7 @@ def result_annotations(allocation: Allocation, *, inventory: Inventory, preloads
         result[names.visible_devices_annotation(container)] = inventory.visible_devices(
             tuple(one.uuid for one in slices)
         )
-        result[names.preload_annotation(container)] = preload(inventory.interposer, preloads.get(container, ""))
+        result[names.preload_annotation(container)] = preload(interposer, preloads.get(container, ""))
     return result
 
 

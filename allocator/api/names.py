@@ -14,6 +14,11 @@ INJECT_LABEL: Final = f"{DOMAIN}/inject"
 INJECT_ENABLED: Final = "enabled"
 INJECT_DISABLED: Final = "disabled"
 
+DELIVERY: Final = f"{DOMAIN}/delivery"
+"""Annotation of a namespace: how the interposer comes into its pods."""
+POD_SECURITY_LABEL: Final = "pod-security.kubernetes.io/enforce"
+"""Kubernetes' label of a namespace: which Pod Security level its pods must meet."""
+
 # --- What a user asks for (pod annotations) ---------------------------------------------------------------
 MEMORY: Final = f"{DOMAIN}/memory"
 CORES: Final = f"{DOMAIN}/cores"
@@ -43,11 +48,13 @@ REASON: Final = f"{DOMAIN}/reason"
 """Why a queued pod waits, in one sentence."""
 RESERVED: Final = f"{DOMAIN}/reserved"
 """The node and the GPUs that are kept free for a queued pod that has waited long."""
+LIBRARY: Final = f"{DOMAIN}/library"
+"""Where the interposer is in the containers of a pod that brings it along. Absent: it is the node's own."""
 ALLOCATION_PREFIX: Final = f"allocation.{DOMAIN}/"
 VISIBLE_DEVICES_PREFIX: Final = f"visible-devices.{DOMAIN}/"
 PRELOAD_PREFIX: Final = f"preload.{DOMAIN}/"
 
-RESULT_ANNOTATIONS: Final = frozenset({STATUS, ALLOCATION_ID, NODE, DEVICES, REASON, RESERVED})
+RESULT_ANNOTATIONS: Final = frozenset({STATUS, ALLOCATION_ID, NODE, DEVICES, REASON, RESERVED, LIBRARY})
 RESULT_PREFIXES: Final = (ALLOCATION_PREFIX, VISIBLE_DEVICES_PREFIX, PRELOAD_PREFIX)
 
 REQUEST_ANNOTATIONS: Final = frozenset(
@@ -89,6 +96,9 @@ REGION_FILE: Final = "region"
 LIBRARY_DIR: Final = "/opt/vramshare"
 PRELOAD_FILE: Final = "/etc/ld.so.preload"
 
+DELIVERED_LIBRARY: Final = f"{LIBRARY_DIR}/libvramshare-delivered.so"
+"""The interposer of an image, in a pod that brings it along."""
+
 ENV_PRELOAD: Final = "LD_PRELOAD"
 ENV_VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
 VISIBLE_NONE: Final = "void"
@@ -98,7 +108,13 @@ CUDA images bake in `all`."""
 VOLUME_LIBRARY: Final = "vramshare-library"
 VOLUME_PRELOAD: Final = "vramshare-preload"
 VOLUME_REGION: Final = "vramshare-region"
+DELIVER_CONTAINER: Final = "vramshare-deliver"
+"""The init container that copies the interposer into a pod's own volume."""
 VOLUME_ALLOCATION_PREFIX: Final = "vramshare-allocation-"
+
+# --- In the agent's image ----------------------------------------------------------------------------------
+IMAGE_LIBRARY_DIR: Final = "usr/lib/vramshare"
+"""The folder with the interposer, seen from the image's root."""
 
 # --- On the host -------------------------------------------------------------------------------------------
 DEFAULT_HOST_DIR: Final = "/var/lib/vramshare"

@@ -3,10 +3,10 @@
 import asyncio
 import gc
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -148,6 +148,10 @@ class Allocator:
                 await self._entered().committer.remove(allocation.node, allocation.id)
         except TimeoutError:
             _log.warning("grant not given back yet", allocation=allocation.id, node=allocation.node)
+
+    def namespace(self, name: str) -> Mapping[str, Any] | None:
+        """A Namespace object as last seen; None: not seen yet."""
+        return self._engine.world.namespaces.get(name) if self._engine is not None else None
 
     async def _build(self, stack: AsyncExitStack) -> World:
         """Connect the parts and start what runs in the background."""

@@ -168,7 +168,8 @@ def admission_patch(pod: Mapping[str, Any], *, allocation: Allocation, inventory
         if key.startswith(names.PRELOAD_PREFIX)
     }
     kept = {key: value for key, value in annotations.items() if key not in _WAITING}
-    results = result_annotations(allocation, inventory=inventory, preloads=preloads)
+    library = annotations.get(names.LIBRARY, "")
+    results = result_annotations(allocation, inventory=inventory, preloads=preloads, library=library)
     affinity = pinned_affinity(spec.get("affinity"), allocation.node)
     return [
         {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},

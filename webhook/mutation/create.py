@@ -9,11 +9,12 @@ from allocator.api.allocation import result_annotations
 from allocator.api.request import PodRequest, gpu_resources, normalised_annotations
 from allocator.controller import Granted
 from webhook.mutation import environment, files, scheduling
+from webhook.mutation.delivery import library_of, with_deliverer
 from webhook.mutation.outcome import Notes, Queued
 from webhook.mutation.resources import without_gpu_resources
 from webhook.mutation.shapes import Json, annotations_of, spec_of, with_annotations, with_containers, with_spec
 from webhook.mutation.unknown import tell_unknown
-from webhook.settings import MutationSettings
+from webhook.settings import Delivery, MutationSettings
 
 EVICTABLE_VOLUMES: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
@@ -25,14 +26,22 @@ class Prepared:
     Attributes:
         pod: with everything that does not depend on the outcome.
         preloads: by GPU container, what its user wants in LD_PRELOAD.
+        library: where the pod has an interposer of its own; empty: it uses its node's, or has no GPU.
     """
 
     pod: Json
     preloads: Mapping[str, str]
+    library: str = ""
 
 
 def prepare(
-    pod: Mapping[str, Any], request: PodRequest | None, *, settings: MutationSettings, marked: bool, notes: Notes
+    pod: Mapping[str, Any],
+    request: PodRequest | None,
+    *,
+    settings: MutationSettings,
+    marked: bool,
+    notes: Notes,
+    delivery: Delivery = Delivery.HOST,
 ) -> Prepared:
     """Everything that does not depend on where the pod will run.
 
@@ -42,6 +51,7 @@ def prepare(
         settings: what to write.
         marked: whether it carries our valid mark, so that what it has of ours is no surprise.
         notes: warnings are added here.
+        delivery: how the interposer comes into the pod, if it has a GPU.
     """
     slices = {one.container for one in request.containers} if request else set()
     annotations = annotations_of(pod)
@@ -55,7 +65,9 @@ def prepare(
         container = without_gpu_resources(container)
         if container["name"] in slices:
             container = environment.with_slice(container, notes)
-            return _with_mounts(container, files.mounts(container["name"]))
+            return _with_mounts(container, files.mounts(container["name"], delivery))
+        if container["name"] == names.DELIVER_CONTAINER:
+            return container
         return _with_mounts(environment.without_slice(container, annotations, notes), [])
 
     preloads = {
@@ -64,15 +76,17 @@ def prepare(
         for container in spec_of(pod).get(kind) or ()
         if container["name"] in slices
     }
-    changed = scheduling.with_default_scheduler(with_containers(pod, change), notes)
+    changed = with_deliverer(pod, delivery if request else None, settings, notes)
+    changed = scheduling.with_default_scheduler(with_containers(changed, change), notes)
     if not marked and names.NODE in annotations:
         changed = scheduling.without_pin(changed, annotations[names.NODE])
     in_order = [one.container for one in request.containers] if request else []
-    volumes = files.volumes(in_order, settings) if in_order else []
+    volumes = files.volumes(in_order, settings, delivery) if in_order else []
     changed = with_spec(changed, volumes=files.with_ours(spec_of(changed).get("volumes"), volumes))
     if request:
         changed = scheduling.on_gpu_nodes(changed, settings)
-    return Prepared(pod=with_annotations(changed, _annotations(annotations, request)), preloads=preloads)
+    library = library_of(delivery) if request else ""
+    return Prepared(with_annotations(changed, _annotations(annotations, request)), preloads, library)
 
 
 def finish(prepared: Prepared, outcome: Granted | Queued | None) -> Json:
@@ -90,8 +104,12 @@ def finish(prepared: Prepared, outcome: Granted | Queued | None) -> Json:
         answer |= {names.preload_annotation(container): value for container, value in prepared.preloads.items()}
     else:
         allocation = outcome.grant.allocation
-        answer = result_annotations(allocation, inventory=outcome.inventory, preloads=prepared.preloads)
+        answer = result_annotations(
+            allocation, inventory=outcome.inventory, preloads=prepared.preloads, library=prepared.library
+        )
         pod = scheduling.with_pin(pod, allocation.node)
+    if prepared.library:
+        answer[names.LIBRARY] = prepared.library
     return with_annotations(pod, {**annotations_of(pod), **answer})
 
 

@@ -39,7 +39,7 @@ def with_slice(container: Json, notes: Notes) -> Json:
 def without_slice(container: Json, annotations: Mapping[str, str], notes: Notes) -> Json:
     """A container that sees no GPU. A preload of ours that it brought goes; what the user preloads stays."""
     name = container["name"]
-    env = put(container.get("env"), [_VOID], key="name")
+    env = voided(container.get("env"))
     before = _last(container, names.ENV_VISIBLE)
     if before is not None and before != _VOID and not _ours(before):
         notes.add(f"container {name!r}: {names.ENV_VISIBLE} is now void; it has no GPU slice (see vramshare.io/memory)")
@@ -49,6 +49,11 @@ def without_slice(container: Json, annotations: Mapping[str, str], notes: Notes)
         env = [one for one in env if one.get("name") != names.ENV_PRELOAD]
         env += [{"name": names.ENV_PRELOAD, "value": kept}] if kept else []
     return {**container, "env": env}
+
+
+def voided(env: Iterable[Json] | None) -> list[Json]:
+    """An environment in which no GPU is visible."""
+    return put(env, [_VOID], key="name")
 
 
 def users_preload(container: Mapping[str, Any], annotations: Mapping[str, str], notes: Notes) -> str:

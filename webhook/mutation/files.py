@@ -10,9 +10,11 @@ from typing import Any, Final
 from allocator.api import names
 from allocator.api.quantities import Memory
 from webhook.mutation.shapes import Json
-from webhook.settings import MutationSettings
+from webhook.settings import Delivery, MutationSettings
 
 _READABLE: Final = 0o644
+_COPY_LIMIT: Final = Memory.mib(32)
+"""Of the volume with a copy of the interposer, which is a small part of that."""
 _FIXED: Final = frozenset({names.VOLUME_LIBRARY, names.VOLUME_PRELOAD, names.VOLUME_REGION})
 LOCAL_VOLUMES: Final = (names.VOLUME_LIBRARY, names.VOLUME_PRELOAD, names.VOLUME_REGION)
 """Ours that an autoscaler takes for local data: hostPath and emptyDir."""
@@ -23,26 +25,28 @@ def is_reserved(volume: str) -> bool:
     return volume in _FIXED or volume.startswith(names.VOLUME_ALLOCATION_PREFIX)
 
 
-def volumes(containers: Iterable[str], settings: MutationSettings) -> list[Json]:
-    """The volumes that a pod with these GPU containers needs."""
+def volumes(containers: Iterable[str], settings: MutationSettings, delivery: Delivery) -> list[Json]:
+    """The volumes that a pod with these GPU containers needs, the interposer delivered in this way."""
     containers = list(containers)
     region = Memory(settings.region_limit.count * len(containers))
     return [
-        {"name": names.VOLUME_LIBRARY, "hostPath": {"path": settings.host_dir, "type": "Directory"}},
-        {
-            "name": names.VOLUME_PRELOAD,
-            "hostPath": {"path": f"{settings.host_dir}/{names.HOST_PRELOAD_FILE}", "type": "File"},
-        },
+        *_library_volumes(settings, delivery),
         {"name": names.VOLUME_REGION, "emptyDir": {"medium": "Memory", "sizeLimit": str(region)}},
         *(_allocation_volume(container) for container in containers),
     ]
 
 
-def mounts(container: str) -> list[Json]:
+def mounts(container: str, delivery: Delivery = Delivery.HOST) -> list[Json]:
     """The mounts of one GPU container."""
+    library: Json = {"name": names.VOLUME_LIBRARY, "mountPath": names.LIBRARY_DIR, "readOnly": True}
+    preload: Json = {"name": names.VOLUME_PRELOAD, "mountPath": names.PRELOAD_FILE, "readOnly": True}
+    if delivery is Delivery.IMAGE:
+        library["subPath"] = names.IMAGE_LIBRARY_DIR
+    if delivery is not Delivery.HOST:
+        preload["subPath"] = names.HOST_PRELOAD_FILE
     return [
-        {"name": names.VOLUME_LIBRARY, "mountPath": names.LIBRARY_DIR, "readOnly": True},
-        {"name": names.VOLUME_PRELOAD, "mountPath": names.PRELOAD_FILE, "readOnly": True},
+        library,
+        preload,
         {"name": names.VOLUME_REGION, "mountPath": names.REGION_DIR, "subPath": container},
         {"name": names.allocation_volume(container), "mountPath": names.ALLOCATION_DIR, "readOnly": True},
     ]
@@ -70,12 +74,36 @@ def brought(pod_spec: Mapping[str, Any]) -> list[str]:
     return [name for name in found if is_reserved(name)]
 
 
+def _library_volumes(settings: MutationSettings, delivery: Delivery) -> list[Json]:
+    """The folder with the interposer, and the file that names it to the loader.
+
+    A pod that brings its own library has that file from an annotation, so that no host's file is needed.
+    """
+    if delivery is Delivery.HOST:
+        preload = f"{settings.host_dir}/{names.HOST_PRELOAD_FILE}"
+        return [
+            {"name": names.VOLUME_LIBRARY, "hostPath": {"path": settings.host_dir, "type": "Directory"}},
+            {"name": names.VOLUME_PRELOAD, "hostPath": {"path": preload, "type": "File"}},
+        ]
+    if delivery is Delivery.IMAGE:
+        source: Json = {"image": {"reference": settings.interposer_image, "pullPolicy": "IfNotPresent"}}
+    else:
+        source = {"emptyDir": {"sizeLimit": str(_COPY_LIMIT)}}
+    return [
+        {"name": names.VOLUME_LIBRARY, **source},
+        _annotation_volume(names.VOLUME_PRELOAD, names.HOST_PRELOAD_FILE, annotation=names.LIBRARY),
+    ]
+
+
 def _allocation_volume(container: str) -> Json:
-    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{names.allocation_annotation(container)}']"}
+    volume, annotation = names.allocation_volume(container), names.allocation_annotation(container)
+    return _annotation_volume(volume, names.ALLOCATION_FILE, annotation=annotation)
+
+
+def _annotation_volume(volume: str, file: str, *, annotation: str) -> Json:
+    """A volume with one file, which holds an annotation's value."""
+    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{annotation}']"}
     return {
-        "name": names.allocation_volume(container),
-        "downwardAPI": {
-            "defaultMode": _READABLE,
-            "items": [{"path": names.ALLOCATION_FILE, "fieldRef": field}],
-        },
+        "name": volume,
+        "downwardAPI": {"defaultMode": _READABLE, "items": [{"path": file, "fieldRef": field}]},
     }

@@ -33,7 +33,8 @@ def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, not
         notes: warnings are added here.
     """
     answers = ours and names.STATUS in annotations_of(new) and _results(new) != _results(old)
-    pod = with_containers(new, lambda kind, container: _container(container, _same(old, kind, container)))
+    pod = _with_deliverer(new, old)
+    pod = with_containers(pod, lambda kind, container: _container(container, _same(old, kind, container)))
     old_spec = spec_of(old)
     kept = [volume for volume in old_spec.get("volumes") or () if files.is_reserved(volume.get("name", ""))]
     pod = with_spec(pod, volumes=files.with_ours(spec_of(pod).get("volumes"), kept))
@@ -66,6 +67,18 @@ def void_new_ephemeral(new: Mapping[str, Any], old: Mapping[str, Any], notes: No
         return {**container, "volumeMounts": allowed}
 
     return with_containers(new, change)
+
+
+def _with_deliverer(new: Mapping[str, Any], old: Mapping[str, Any]) -> Json:
+    """The init container that delivers the interposer as it was, where an applied manifest came without it."""
+    kept = next(
+        (one for one in spec_of(old).get("initContainers") or () if one["name"] == names.DELIVER_CONTAINER), None
+    )
+    present = list(spec_of(new).get("initContainers") or ())
+    if kept is None or any(one["name"] == names.DELIVER_CONTAINER for one in present):
+        return dict(new)
+    place = spec_of(old)["initContainers"].index(kept)
+    return with_spec(new, initContainers=[*present[:place], kept, *present[place:]])
 
 
 def _container(new: Json, old: Mapping[str, Any] | None) -> Json:

@@ -35,6 +35,11 @@ class FakeAllocator:
     asked: list[GrantRequest] = field(default_factory=list)
     ledger: dict[str, Granted] = field(default_factory=dict)
     returned: list[str] = field(default_factory=list)
+    namespaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def namespace(self, name: str) -> dict[str, Any] | None:
+        """A namespace that the test has made known."""
+        return self.namespaces.get(name)
 
     async def grant(self, asked: GrantRequest) -> Granted:
         """Grant, or fail as told."""
