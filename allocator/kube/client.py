@@ -84,9 +84,15 @@ class Client:
                 return found, str(metadata.get("resourceVersion", ""))
             query["continue"] = metadata["continue"]
 
-    async def create(self, resource: Resource, body: JsonObject, *, namespace: str = "") -> JsonObject:
-        """Create an object. Raises AlreadyExistsError."""
-        return await self._call("POST", resource.path(namespace=namespace), body=body)
+    async def create(
+        self, resource: Resource, body: JsonObject, *, namespace: str = "", dry_run: bool = False
+    ) -> JsonObject:
+        """Create an object; in a dry run admission says what it would say, and nothing is kept.
+
+        Raises AlreadyExistsError.
+        """
+        query = {"dryRun": "All"} if dry_run else None
+        return await self._call("POST", resource.path(namespace=namespace), body=body, query=query)
 
     async def replace(self, resource: Resource, body: JsonObject, *, subresource: str = "") -> JsonObject:
         """Replace an object; with `metadata.resourceVersion` a compare-and-swap that raises StaleError."""

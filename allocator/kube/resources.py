@@ -61,3 +61,23 @@ MUTATING_WEBHOOKS: Final = Resource(
     group="admissionregistration.k8s.io",
     namespaced=False,
 )
+VALIDATING_WEBHOOKS: Final = Resource(
+    kind="ValidatingWebhookConfiguration",
+    plural="validatingwebhookconfigurations",
+    group="admissionregistration.k8s.io",
+    namespaced=False,
+)
+POLICIES: Final = Resource(
+    kind="ValidatingAdmissionPolicy",
+    plural="validatingadmissionpolicies",
+    group="admissionregistration.k8s.io",
+    namespaced=False,
+)
+POLICY_BINDINGS: Final = Resource(
+    kind="ValidatingAdmissionPolicyBinding",
+    plural="validatingadmissionpolicybindings",
+    group="admissionregistration.k8s.io",
+    namespaced=False,
+)
+DEPLOYMENTS: Final = Resource(kind="Deployment", plural="deployments", group="apps")
+DAEMONSETS: Final = Resource(kind="DaemonSet", plural="daemonsets", group="apps")
