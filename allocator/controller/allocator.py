@@ -18,12 +18,11 @@ from allocator.controller.duties import Duties
 from allocator.controller.engine import Engine
 from allocator.controller.metrics import Metrics
 from allocator.controller.public import Granted, GrantRequest
-from allocator.controller.scene import NodeScene, Scene
+from allocator.controller.scene import Scene
 from allocator.controller.settings import AllocatorSettings
 from allocator.controller.tasks import Tasks
 from allocator.controller.world import World
 from allocator.core.fleet import Fleet
-from allocator.core.fragmentation import by_model
 from allocator.core.policies import Policies
 from allocator.core.queue import Waiting
 from allocator.kube import Client, Clock, SystemClock
@@ -185,7 +184,7 @@ class Allocator:
         )
         self._duties = Duties(self._engine)
         self.metrics.follow(
-            scene=lambda: self._scene(world),
+            scene=lambda: Scene.of(world, now=self._clock.now(), leading=self.leading),
             queued=world.pods.depth,
             ready=lambda: self.ready,
             ages=world.ages(),
@@ -196,16 +195,6 @@ class Allocator:
         for name, run in [*world.runners(), *self._duties.runners()]:
             tasks.start(name, run)
         return world
-
-    def _scene(self, world: World) -> Scene:
-        """What a scrape tells of the cluster."""
-        return Scene(
-            now=self._clock.now(),
-            leading=self.leading,
-            nodes=[NodeScene.of(node) for node in world.fleet.nodes()],
-            waiting=world.pods.waiting(),
-            fragmentation=by_model(world.fleet.table),
-        )
 
     def _entered(self) -> Engine:
         if self._engine is None:

@@ -11,10 +11,12 @@ from typing import Final
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from allocator.api import names
 from allocator.api.inventory import Gpu
 from allocator.api.quantities import MIB
-from allocator.controller.scene import Held, Lookout, NodeScene, Scene, held_by_gpu
+from allocator.controller.scene import Lookout, NodeScene, Scene, held_by_gpu
 from allocator.core.hami import ZONE, device_type
+from allocator.core.quota import NONE, Amount, Quota
 from allocator.core.state import FULL_TIME
 
 _DEVICE: Final = ("nodeid", "deviceuuid", "deviceidx")
@@ -66,22 +68,42 @@ def _add(families: Families, scene: Scene) -> None:
     for node in scene.nodes:
         held = held_by_gpu(node)
         for gpu in node.gpus:
-            _add_gpu(families, node, gpu, held.get(gpu.uuid, Held()))
-        for grant in node.grants:
-            for index, slices in enumerate(grant.allocation.containers.values()):
-                for one in slices:
-                    labels = [ZONE, grant.namespace, node.name, grant.pod, str(index), one.uuid]
-                    families["vGPUMemoryAllocated"].add_metric(labels, one.memory.count)
-                    families["vGPUCoreAllocated"].add_metric(labels, one.cores)
+            _add_gpu(families, node, gpu, held.get(gpu.uuid, NONE))
+        _add_grants(families, node)
+    used = scene.used()
+    for namespace, quota in scene.quotas.items():
+        _add_quota(families, namespace, quota, used.get(namespace, NONE))
 
 
-def _add_gpu(families: Families, node: NodeScene, gpu: Gpu, held: Held) -> None:
+def _add_quota(families: Families, namespace: str, quota: Quota, used: Amount) -> None:
+    """Under the names of the resources that HAMi counts, memory in MiB."""
+    memory = None if quota.memory is None else quota.memory.count // MIB
+    counts = {
+        names.HAMI_GPU: (used.gpus, quota.gpus),
+        names.HAMI_MEMORY: (used.memory // MIB, memory),
+        names.HAMI_CORES: (used.cores, quota.cores),
+    }
+    for resource, (mine, limit) in counts.items():
+        if limit is not None:
+            families["QuotaUsed"].add_metric([ZONE, namespace, resource, str(limit)], mine)
+
+
+def _add_grants(families: Families, node: NodeScene) -> None:
+    for grant in node.grants:
+        for index, slices in enumerate(grant.allocation.containers.values()):
+            for one in slices:
+                labels = [ZONE, grant.namespace, node.name, grant.pod, str(index), one.uuid]
+                families["vGPUMemoryAllocated"].add_metric(labels, one.memory.count)
+                families["vGPUCoreAllocated"].add_metric(labels, one.cores)
+
+
+def _add_gpu(families: Families, node: NodeScene, gpu: Gpu, held: Amount) -> None:
     device, kind = [ZONE, node.name, gpu.uuid, str(gpu.index)], device_type(gpu.model)
     cores, capacity = str(FULL_TIME), gpu.capacity.count
     families["GPUDeviceMemoryLimit"].add_metric([*device, kind], capacity)
     families["GPUDeviceCoreLimit"].add_metric([*device, kind], FULL_TIME)
     families["GPUDeviceMemoryAllocated"].add_metric([*device, cores, kind], held.memory)
-    families["GPUDeviceSharedNum"].add_metric([*device, kind], held.slices)
+    families["GPUDeviceSharedNum"].add_metric([*device, kind], held.gpus)
     families["GPUDeviceCoreAllocated"].add_metric([*device, kind], held.cores)
     families["nodeGPUOverview"].add_metric([*device, cores, str(capacity // MIB), kind], held.memory)
     if capacity:

@@ -13,14 +13,16 @@ from typing import Final
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
 from allocator.api.inventory import Gpu
-from allocator.core.fragmentation import Fragmentation
+from allocator.controller.world import World
+from allocator.core.fragmentation import Fragmentation, by_model
 from allocator.core.queue import Waiting
+from allocator.core.quota import NONE, Amount, Quota, held
 from allocator.core.state import FULL_TIME, NodeState
 
 _GPU: Final = ("node", "gpu", "model")
+_NAMESPACE: Final = ("namespace",)
 _TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "vramshare_model_gpus": ("GPUs that take grants.", ("model",)),
     "vramshare_model_free_gpus": ("What is free of them, in GPUs.", ("model",)),
@@ -32,10 +34,17 @@ _TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "vramshare_gpu_slices_allocated": ("Slices granted on a GPU.", _GPU),
     "vramshare_node_open": ("1 where a node takes new grants.", ("node",)),
     "vramshare_node_agent_live": ("1 where a node's agent has been heard of lately.", ("node",)),
-    "vramshare_namespace_memory_allocated_bytes": ("GPU memory granted to a namespace.", ("namespace",)),
-    "vramshare_namespace_cores_allocated": ("GPU time reserved by a namespace, in whole GPUs.", ("namespace",)),
-    "vramshare_namespace_slices_allocated": ("Slices granted to a namespace.", ("namespace",)),
-    "vramshare_namespace_queued_pods": ("Pods of a namespace that wait behind our gate.", ("namespace",)),
+    "vramshare_namespace_memory_allocated_bytes": ("GPU memory granted to a namespace.", _NAMESPACE),
+    "vramshare_namespace_cores_allocated": ("GPU time reserved by a namespace, in whole GPUs.", _NAMESPACE),
+    "vramshare_namespace_slices_allocated": ("Slices granted to a namespace.", _NAMESPACE),
+    "vramshare_quota_memory_used_bytes": ("GPU memory of a namespace that counts against its quota.", _NAMESPACE),
+    "vramshare_quota_memory_limit_bytes": ("What its quota allows; absent where it limits no memory.", _NAMESPACE),
+    "vramshare_quota_cores_used": ("GPU time reserved by a namespace with a quota, in whole GPUs.", _NAMESPACE),
+    "vramshare_quota_cores_limit": ("What its quota allows; absent where it limits no GPU time.", _NAMESPACE),
+    "vramshare_quota_slices_used": ("Slices of a namespace with a quota.", _NAMESPACE),
+    "vramshare_quota_slices_limit": ("What its quota allows; absent where it limits no slices.", _NAMESPACE),
+    "vramshare_quota_unreadable": ("1 where a quota cannot be read, so that its namespace gets nothing.", _NAMESPACE),
+    "vramshare_namespace_queued_pods": ("Pods of a namespace that wait behind our gate.", _NAMESPACE),
 }
 
 
@@ -70,19 +79,6 @@ class NodeScene:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What grants hold of one GPU, or of one namespace: bytes, percent of a GPU's time, slices."""
-
-    memory: int = 0
-    cores: int = 0
-    slices: int = 0
-
-    def plus(self, one: Slice) -> "Held":
-        """With one more slice."""
-        return Held(self.memory + one.memory.count, self.cores + one.cores, self.slices + 1)
-
-
-@dataclass(frozen=True, slots=True)
 class Scene:
     """What a scrape tells of the cluster.
 
@@ -92,6 +88,7 @@ class Scene:
         nodes: every node with GPUs.
         waiting: the queue.
         fragmentation: by GPU model.
+        quotas: by namespace that has one.
     """
 
     now: datetime
@@ -99,6 +96,26 @@ class Scene:
     nodes: Sequence[NodeScene] = ()
     waiting: Sequence[Waiting] = ()
     fragmentation: Mapping[str, Fragmentation] = field(default_factory=dict)
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, world: World, *, now: datetime, leading: bool) -> "Scene":
+        """The cluster as this replica sees it now."""
+        return cls(
+            now=now,
+            leading=leading,
+            nodes=[NodeScene.of(node) for node in world.fleet.nodes()],
+            waiting=world.pods.waiting(),
+            fragmentation=by_model(world.fleet.table),
+            quotas=world.quotas.all(),
+        )
+
+    def used(self) -> dict[str, Amount]:
+        """What each namespace holds, as its quota counts it; namespaces that hold nothing are left out."""
+        found: dict[str, Amount] = {}
+        for grant in (grant for node in self.nodes for grant in node.grants):
+            found[grant.namespace] = found.get(grant.namespace, NONE) + held(grant)
+        return found
 
     def oldest(self) -> float:
         """Seconds that the pod which waits longest has waited; 0: none waits."""
@@ -143,6 +160,7 @@ class SceneCollector(Collector):
             _add_models(families, scene)
             _add_nodes(families, scene)
             _add_namespaces(families, scene)
+            _add_quotas(families, scene)
         yield from families.values()
 
 
@@ -164,38 +182,47 @@ def _add_nodes(families: Families, scene: Scene) -> None:
     for node in scene.nodes:
         families["vramshare_node_open"].add_metric([node.name], node.open)
         families["vramshare_node_agent_live"].add_metric([node.name], node.live)
-        held = held_by_gpu(node)
+        on_gpus = held_by_gpu(node)
         for gpu in node.gpus:
-            labels, mine = [node.name, gpu.uuid, gpu.model], held.get(gpu.uuid, Held())
+            labels, mine = [node.name, gpu.uuid, gpu.model], on_gpus.get(gpu.uuid, NONE)
             families["vramshare_gpu_memory_capacity_bytes"].add_metric(labels, gpu.capacity.count)
             families["vramshare_gpu_memory_foreign_bytes"].add_metric(labels, gpu.foreign.count)
             families["vramshare_gpu_memory_allocated_bytes"].add_metric(labels, mine.memory)
             families["vramshare_gpu_cores_allocated_ratio"].add_metric(labels, mine.cores / FULL_TIME)
-            families["vramshare_gpu_slices_allocated"].add_metric(labels, mine.slices)
+            families["vramshare_gpu_slices_allocated"].add_metric(labels, mine.gpus)
 
 
 def _add_namespaces(families: Families, scene: Scene) -> None:
-    held: dict[str, Held] = {}
-    for grant in (grant for node in scene.nodes for grant in node.grants):
-        for one in slices_of(grant):
-            held[grant.namespace] = held.get(grant.namespace, Held()).plus(one)
-    for namespace, mine in held.items():
+    for namespace, mine in scene.used().items():
         families["vramshare_namespace_memory_allocated_bytes"].add_metric([namespace], mine.memory)
         families["vramshare_namespace_cores_allocated"].add_metric([namespace], mine.cores / FULL_TIME)
-        families["vramshare_namespace_slices_allocated"].add_metric([namespace], mine.slices)
+        families["vramshare_namespace_slices_allocated"].add_metric([namespace], mine.gpus)
     for namespace, count in Counter(one.namespace for one in scene.waiting).items():
         families["vramshare_namespace_queued_pods"].add_metric([namespace], count)
 
 
-def held_by_gpu(node: NodeScene) -> dict[str, Held]:
+def _add_quotas(families: Families, scene: Scene) -> None:
+    held_now = scene.used()
+    for namespace, quota in scene.quotas.items():
+        used = held_now.get(namespace, NONE)
+        families["vramshare_quota_unreadable"].add_metric([namespace], bool(quota.problem))
+        families["vramshare_quota_memory_used_bytes"].add_metric([namespace], used.memory)
+        families["vramshare_quota_cores_used"].add_metric([namespace], used.cores / FULL_TIME)
+        families["vramshare_quota_slices_used"].add_metric([namespace], used.gpus)
+        if quota.memory is not None:
+            families["vramshare_quota_memory_limit_bytes"].add_metric([namespace], quota.memory.count)
+        if quota.cores is not None:
+            families["vramshare_quota_cores_limit"].add_metric([namespace], quota.cores / FULL_TIME)
+        if quota.gpus is not None:
+            families["vramshare_quota_slices_limit"].add_metric([namespace], quota.gpus)
+
+
+def held_by_gpu(node: NodeScene) -> dict[str, Amount]:
     """What grants hold of each GPU of a node, by UUID; GPUs of which nothing is held are left out."""
-    held: dict[str, Held] = {}
-    for one in (one for grant in node.grants for one in slices_of(grant)):
-        held[one.uuid] = held.get(one.uuid, Held()).plus(one)
-    return held
-
-
-def slices_of(grant: Grant) -> Iterator[Slice]:
-    """All slices of a grant."""
-    for slices in grant.allocation.containers.values():
-        yield from slices
+    found: dict[str, Amount] = {}
+    for grant in node.grants:
+        for slices in grant.allocation.containers.values():
+            for one in slices:
+                amount = Amount(memory=one.memory.count, cores=one.cores, gpus=1)
+                found[one.uuid] = found.get(one.uuid, NONE) + amount
+    return found

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from allocator.api import names
 from allocator.controller.metrics import Metrics
 from allocator.controller.scene import Scene
 from allocator.core.fragmentation import Fragmentation
 from allocator.core.queue import Waiting
+from allocator.kube import NAMESPACES
 from tests.unit.controller.cluster import Cluster, ask
 
 NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
@@ -125,3 +127,26 @@ async def test_hami_names_on_request() -> None:
         assert value("vGPUCoreAllocated", holder | {"deviceuuid": "GPU-n1-0"}) == 0
     async with Cluster("n1").allocator() as plain:
         assert "vGPU" not in generate_latest(plain.metrics.registry).decode()
+
+
+async def test_quotas_are_told_with_what_counts_against_them() -> None:
+    """Limits that a namespace does not have are left out, and so are namespaces without any."""
+    cluster = Cluster("n1")
+    annotations = {names.QUOTA_MEMORY: "600Mi"}
+    cluster.api.put(NAMESPACES, {"metadata": {"name": "team", "annotations": annotations}})
+    cluster.api.put(NAMESPACES, {"metadata": {"name": "odd", "annotations": {names.QUOTA_MEMORY: "much"}}})
+    cluster.api.put(NAMESPACES, {"metadata": {"name": "free"}})
+    cluster.queue_pod("waits", mib=400)
+    async with cluster.allocator(hami_metrics=True) as allocator:
+        await cluster.pass_time(2)
+        value = allocator.metrics.registry.get_sample_value
+        team = {"namespace": "team"}
+        assert value("vramshare_quota_memory_used_bytes", team) == 400 * MIB
+        assert value("vramshare_quota_memory_limit_bytes", team) == 600 * MIB
+        assert value("vramshare_quota_slices_used", team) == 1
+        assert value("vramshare_quota_slices_limit", team) is None
+        assert value("vramshare_quota_unreadable", team) == 0
+        assert value("vramshare_quota_unreadable", {"namespace": "odd"}) == 1
+        assert value("vramshare_quota_memory_used_bytes", {"namespace": "free"}) is None
+        quota = {"zone": "vGPU", "quotanamespace": "team", "quotaName": "nvidia.com/gpumem", "limit": "600"}
+        assert value("QuotaUsed", quota) == 400
