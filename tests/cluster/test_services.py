@@ -73,6 +73,33 @@ async def test_baseline_refuses_host_paths(embedded: ApiServer) -> None:
     assert 'violates PodSecurity "baseline:latest": hostPath volumes (volume "v")' in answer.body["message"]
 
 
+async def test_restricted_says_all_that_is_missing(embedded: ApiServer) -> None:
+    """In the real server's words; a pod that has all of it passes, with an image volume too."""
+    context = ssl.create_default_context(cafile=embedded.ca)
+    container = {**POD["spec"]["containers"][0]}
+    container["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    volumes = [{"name": "v", "image": {"reference": "x:1"}}]
+    good = {"containers": [container], "volumes": volumes, "securityContext": {"runAsNonRoot": True}}
+    async with Api(embedded.url, token=embedded.token, context=context) as api:
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        await api.patch("/api/v1/namespaces/default", {"metadata": {"labels": labels}})
+        refused = await api.create("/api/v1/namespaces/default/pods", POD)
+        made = await api.create("/api/v1/namespaces/default/pods", {**POD, "spec": {**POD["spec"], **good}})
+    name = container["name"]
+    assert refused.body["message"].endswith(
+        'violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false '
+        f'(container "{name}" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities '
+        f'(container "{name}" must set securityContext.capabilities.drop=["ALL"]), runAsNonRoot != true '
+        f'(pod or container "{name}" must set securityContext.runAsNonRoot=true), seccompProfile '
+        f'(pod or container "{name}" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'
+    )
+    assert made.status == 201, made.body
+
+
 def test_certificates_carry_their_hosts(tmp_path: Path) -> None:
     """Names and addresses of a certificate are those asked for."""
     files = make_certificates(tmp_path, ["a.b.svc", "127.0.0.1"], now=datetime.now(UTC))

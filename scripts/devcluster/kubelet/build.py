@@ -8,7 +8,7 @@ from typing import Any
 from devcluster.kubelet.context import NodeContext
 from devcluster.kubelet.env import Context, resolve_command, resolve_env
 from devcluster.kubelet.materials import Materials
-from devcluster.kubelet.mounts import make_sub_paths, plan_mounts, rewrite, rewritten
+from devcluster.kubelet.mounts import image_binds, make_sub_paths, plan_mounts, rewrite, rewritten
 from devcluster.kubelet.plan import PROCESS, Bind, Plan
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -26,7 +26,8 @@ async def build_plan(node: NodeContext, container: Mapping[str, Any], materials:
     base = {**node.base_env, "HOSTNAME": meta["name"]}
     context = Context(pod=pod, sources=await materials.sources(), allocatable=node.allocatable, base=base)
     env = resolve_env(container, context)
-    binds = plan_mounts(container, materials.volumes, env)
+    image = image_binds(node.host.image(str(container.get("image", ""))))
+    binds = [*image, *plan_mounts(container, materials.volumes, env)]
     make_sub_paths(binds, materials.volumes)
     scratch = f"{node.host.runtime}/{meta['uid']}-{container['name']}-{secrets.token_hex(4)}"
     injection = node.nvidia.inject(env, isolation=node.isolation, scratch=scratch)

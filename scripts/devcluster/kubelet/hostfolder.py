@@ -27,6 +27,10 @@ class HostFolder:
         """What belongs to the container runtime: writable layers, loader cache."""
         return f"{self.base}/runtime"
 
+    def image(self, reference: str) -> str:
+        """Return the folder with the files of an image, which whoever uses the cluster may have put there."""
+        return f"{self.base}/images/{reference.replace('/', '_').replace(':', '_')}"
+
     def host_path(self, path: str) -> str:
         """Return where a path of the node's host lies. The kernel's own file systems are the machine's."""
         if any(path == each or path.startswith(each + "/") for each in _KERNEL):

@@ -28,15 +28,34 @@ def plan_mounts(container: Mapping[str, Any], volumes: Sequence[Volume], env: Ma
             source = _inside(source, inner)
         target = os.path.normpath("/" + mount["mountPath"].lstrip("/"))
         propagated = mount.get("mountPropagation", "None") != "None"
-        binds.append(Bind(source, target, read_only=bool(mount.get("readOnly")), propagated=propagated))
+        read_only = bool(mount.get("readOnly")) or volume.kind == "image"
+        binds.append(Bind(source, target, read_only=read_only, propagated=propagated))
     return sorted(binds, key=lambda bind: bind.target.count("/") if bind.target != "/" else 0)
+
+
+def image_binds(folder: str) -> list[Bind]:
+    """Return the binds that show the files of an image at their places in a container's root.
+
+    A marked edge of the simulation: a container's root is the machine's own, whatever its image. Where a node has a
+    folder with files of the image, each folder of it that holds files is shown in the container.
+    """
+    binds = []
+    for at, folders, files in os.walk(folder):
+        if files:
+            binds.append(Bind(at, at.removeprefix(folder), read_only=True))
+            folders.clear()
+    return binds
 
 
 def make_sub_paths(binds: Sequence[Bind], volumes: Sequence[Volume]) -> None:
     """Create subPath folders that do not exist yet, as open as their volume."""
     for bind in binds:
         for volume in volumes:
-            if bind.source.startswith(volume.path + "/") and not os.path.lexists(bind.source):
+            if (
+                volume.kind != "image"
+                and bind.source.startswith(volume.path + "/")
+                and not os.path.lexists(bind.source)
+            ):
                 os.makedirs(bind.source)
                 os.chmod(bind.source, os.stat(volume.path).st_mode & 0o7777)
 

@@ -32,7 +32,7 @@ class Volume:
     name: str
     path: str
     kind: str
-    """``empty``, ``memory``, ``host`` or ``projected``."""
+    """``empty``, ``memory``, ``host``, ``image`` or ``projected``."""
     host_type: str = ""
     """A hostPath's ``type``, such as ``File``; empty means no check."""
     size: int | None = None
@@ -51,6 +51,9 @@ def _plan(volume: Mapping[str, Any], uid: str, host: HostFolder) -> Volume:
         source = volume["hostPath"]
         path = host.host_path(source["path"])
         return Volume(name=name, path=path, kind="host", host_type=source.get("type") or "", spec=volume)
+    if "image" in volume:
+        reference = str(volume["image"].get("reference", ""))
+        return Volume(name=name, path=host.image(reference), kind="image", spec=volume)
     for field, plugin in _PROJECTED.items():
         if field in volume:
             return Volume(name=name, path=host.volume(uid, plugin, name), kind="projected", spec=volume)
@@ -80,6 +83,11 @@ def set_up(volume: Volume, origin: Origin, *, now: float, mount_memory: bool) ->
     """
     if volume.kind == "host":
         return _check_host_path(volume, origin)
+    if volume.kind == "image":
+        if not os.path.isdir(volume.path):
+            reference = volume.spec["image"].get("reference")
+            raise VolumeError(f'Failed to pull image "{reference}": this node has no folder with its files')
+        return False
     if volume.kind == "projected":
         try:
             return atomic.write(volume.path, volume_files(volume.spec, origin), now)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from devcluster.kubelet.hostfolder import HostFolder
-from devcluster.kubelet.mounts import plan_mounts, rewrite
+from devcluster.kubelet.mounts import image_binds, plan_mounts, rewrite
 from devcluster.kubelet.payload import Origin
 from devcluster.kubelet.plan import Bind
 from devcluster.kubelet.sources import ConfigError, Sources
@@ -112,3 +112,29 @@ def test_a_host_path_of_the_wrong_type(tmp_path: Path) -> None:
     (tmp_path / "root" / "opt" / "x").mkdir(parents=True)
     with pytest.raises(VolumeError, match="/opt/x is not a file"):
         set_up_host_path(tmp_path, "/opt/x", "File")
+
+
+def test_an_image_volume_is_read_only_and_needs_its_files(tmp_path: Path) -> None:
+    """A subPath of it is a folder of the image; a node without the image's files cannot set it up."""
+    host = HostFolder(str(tmp_path))
+    host.make()
+    item = pod({"name": "v", "image": {"reference": "registry.example/tool:1"}})
+    (volume,) = plan_volumes(item, host)
+    origin = Origin(pod=item, sources=Sources({}, {}), allocatable={})
+    with pytest.raises(VolumeError, match='Failed to pull image "registry.example/tool:1"'):
+        set_up(volume, origin, now=0, mount_memory=False)
+    library = tmp_path / "images" / "registry.example_tool_1" / "usr" / "lib" / "tool"
+    library.mkdir(parents=True)
+    set_up(volume, origin, now=0, mount_memory=False)
+    entry = {"name": "v", "mountPath": "/opt/tool", "subPath": "usr/lib/tool"}
+    (bind,) = plan_mounts({"name": "c", "volumeMounts": [entry]}, [volume], {})
+    assert bind == Bind(str(library), "/opt/tool", read_only=True)
+
+
+def test_files_of_an_image_appear_in_its_containers(tmp_path: Path) -> None:
+    """At their places; the machine's own folders around them stay."""
+    folder = tmp_path / "usr" / "lib" / "tool"
+    folder.mkdir(parents=True)
+    (folder / "tool.so").touch()
+    assert image_binds(str(tmp_path)) == [Bind(str(folder), "/usr/lib/tool", read_only=True)]
+    assert image_binds(str(tmp_path / "no-such-image")) == []

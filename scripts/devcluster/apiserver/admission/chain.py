@@ -1,6 +1,6 @@
 """The chain of plugins: in-tree first, webhooks after, once more when a webhook changed the object."""
 
-from devcluster.apiserver.admission import lifecycle, limits, pods, policies, quota
+from devcluster.apiserver.admission import lifecycle, limits, pods, policies, quota, security
 from devcluster.apiserver.admission.caller import Caller
 from devcluster.apiserver.admission.webhooks import Reinvocation, Webhooks
 from devcluster.apiserver.machine import Attributes, Machine
@@ -50,7 +50,7 @@ class Chain:
         new_pod = attributes.resource.storage == "/pods" and attributes.operation == "CREATE" and not attributes.sub
         if new_pod:
             limits.check(attributes, machine)
-            pods.security(attributes, machine)
+            security.check(attributes, machine)
         policies.check(attributes, machine)
         await self._webhooks.validate(attributes)
         if attributes.operation == "CREATE" and not attributes.sub:

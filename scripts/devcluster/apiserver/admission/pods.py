@@ -1,4 +1,4 @@
-"""In-tree plugins for pods: service account, priority, tolerations, runtime class, pod security."""
+"""In-tree plugins for pods: service account, priority, tolerations, runtime class."""
 
 from typing import Any
 
@@ -11,7 +11,6 @@ _TOKEN_SECONDS = 3607
 _FILE_MODE = 420  # 0644
 _TOLERATED_SECONDS = 300
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-_ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def service_account(attributes: Attributes, machine: Machine) -> None:
@@ -133,37 +132,6 @@ def runtime_class(attributes: Attributes, machine: Machine) -> None:
     extra = [t for t in scheduling.get("tolerations") or () if t not in (spec.get("tolerations") or ())]
     if extra:
         spec["tolerations"] = [*(spec.get("tolerations") or []), *extra]
-
-
-def security(attributes: Attributes, machine: Machine) -> None:
-    """Pod Security: what the level `baseline` forbids, as far as this project meets it.
-
-    Raises:
-        ApiError: 403.
-    """
-    namespace = machine.store.collection("/namespaces").get("", attributes.namespace)
-    level = ((namespace.obj["metadata"].get("labels") or {}) if namespace else {}).get(_ENFORCE, "privileged")
-    if level not in {"baseline", "restricted"}:
-        return
-    spec = _spec(attributes)
-    found = []
-    host = [f'"{volume["name"]}"' for volume in spec.get("volumes") or () if "hostPath" in volume]
-    if any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
-        names = [f"{key}=true" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
-        found.append(f"host namespaces ({', '.join(names)})")
-    if host:
-        plural = "volume" if len(host) == 1 else "volumes"
-        found.append(f"hostPath volumes ({plural} {', '.join(host)})")
-    privileged = [
-        f'"{container["name"]}"'
-        for key in ("initContainers", "containers")
-        for container in spec.get(key) or ()
-        if (container.get("securityContext") or {}).get("privileged")
-    ]
-    if privileged:
-        found.append(f"privileged (container {', '.join(privileged)} must not set securityContext.privileged=true)")
-    if found:
-        raise refusal(attributes, f'violates PodSecurity "{level}:latest": {", ".join(found)}')
 
 
 def _spec(attributes: Attributes) -> Json:
