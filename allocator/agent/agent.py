@@ -14,7 +14,7 @@ import structlog
 
 from allocator.agent.gpus import GpuError, GpuSource
 from allocator.agent.patience import Patient, in_daemon_thread
-from allocator.agent.report import Preparation, describe, unanswered, without_driver
+from allocator.agent.report import Preparation, Report, describe, reported, unanswered, without_driver
 from allocator.api.errors import VramshareError
 from allocator.api.inventory import Inventory
 from allocator.kube.clock import Clock
@@ -35,6 +35,7 @@ class Pace:
         patience: seconds that a reading may take before the GPUs are called hung.
         timetable: seconds between two looks at who shares the GPUs.
         lending: seconds between two looks at who leaves its time idle, where that matters to anybody.
+        look: seconds between two looks at whether containers are isolated. What two looks in a row find is told.
     """
 
     turn: float = 5.0
@@ -42,6 +43,7 @@ class Pace:
     patience: float = 10.0
     timetable: float = 0.5
     lending: float = 0.1
+    look: float = 3.0
 
 
 class Preparing(Protocol):
@@ -68,6 +70,22 @@ class Timetabling(Protocol):
         """Look at who is busy, lend what is idle, take back what its owner wants."""
 
 
+class Attesting(Protocol):
+    """Looks at whether every container is isolated."""
+
+    report: Report
+    """What the inventory has to say of it."""
+
+    def recall(self, before: Inventory) -> None:
+        """Take over what an earlier agent has published."""
+
+    async def look(self, inventory: Inventory) -> bool:
+        """One look; whether the report has changed."""
+
+    def announce(self) -> None:
+        """The report is published."""
+
+
 class Publishing(Protocol):
     """Where the inventory goes."""
 
@@ -92,6 +110,7 @@ class Agent:
         preparing: Preparing,
         publishing: Publishing,
         timetabling: Timetabling,
+        attesting: Attesting,
         clock: Clock,
         pace: Pace,
     ) -> None:
@@ -100,12 +119,14 @@ class Agent:
         self._preparing = preparing
         self._publishing = publishing
         self._timetabling = timetabling
+        self._attesting = attesting
         self._clock = clock
         self._pace = pace
         self._preparation: Preparation | None = None
         self._started = False
         self._recalled: Inventory | None = None
         self._said: Inventory | None = None
+        self._one_write = asyncio.Lock()
         self._turns = 0
         self._quiet = ""
 
@@ -116,6 +137,7 @@ class Agent:
             asyncio.create_task(self._repeat(self.beat, self._pace.beat), name="lease"),
             asyncio.create_task(self._repeat(self.timetable, self._pace.timetable), name="timetables"),
             asyncio.create_task(self._repeat(self.lend, self._pace.lending), name="lending"),
+            asyncio.create_task(self._repeat(self.attest, self._pace.look), name="attestation"),
         ]
         try:
             await stop.wait()
@@ -129,6 +151,8 @@ class Agent:
         if not self._started:
             self._recalled = await self._publishing.recall()
             self._started = True
+            if self._recalled is not None:
+                self._attesting.recall(self._recalled)
         inventory = await self._look()
         if inventory is None:
             return
@@ -136,8 +160,13 @@ class Agent:
         self._said = inventory
         if first:  # before the inventory, which would else come from a node that seems silent
             await self.beat()
-        await self._publishing.publish(inventory, check=self._turns % CHECK_EVERY == 0)
+        await self._publish(check=self._turns % CHECK_EVERY == 0)
         self._turns += 1
+
+    async def attest(self) -> None:
+        """Look at whether every container is isolated; say at once what has changed."""
+        if self._said is not None and self._said.gpus and await self._attesting.look(self._said):
+            await self._publish()
 
     async def beat(self) -> None:
         """A sign of life, from a node that has something to offer: the others cost the API server nothing."""
@@ -153,6 +182,13 @@ class Agent:
         """Let busy tenants have what others leave idle; costs nothing where nobody may have it."""
         if self._timetabling.lending:
             await in_daemon_thread(self._timetabling.lend)
+
+    async def _publish(self, *, check: bool = False) -> None:
+        """Make known what is to be said now. One at a time: a slow write must not bring back what was said before."""
+        async with self._one_write:
+            if self._said is not None:
+                await self._publishing.publish(reported(self._said, self._attesting.report), check=check)
+                self._attesting.announce()
 
     async def _look(self) -> Inventory | None:
         """What is to be said of the node now; None: nothing, it never had a GPU."""

@@ -84,7 +84,7 @@ class Proc:
     def identity(self, pid: int) -> Identity | None:
         """Which process has this id now; None: none has."""
         try:
-            return parse_stat(pid, self._read(pid, "stat"))
+            return parse_stat(pid, self.read(pid, "stat"))
         except (OSError, ValueError):
             return None
 
@@ -130,7 +130,7 @@ class Proc:
         Raises:
             OSError: it cannot be read.
         """
-        return owner_of(self._read(pid, "cgroup").decode(errors="replace"))
+        return owner_of(self.read(pid, "cgroup").decode(errors="replace"))
 
     def _process(self, identity: Identity) -> HostProcess:
         pid = identity.pid
@@ -138,9 +138,9 @@ class Proc:
         return HostProcess(
             identity=identity,
             owner=owner,
-            inner=parse_inner(self._read(pid, "status"), pid),
+            inner=parse_inner(self.read(pid, "status"), pid),
             namespace=self._namespace(pid),
-            container=self._container(pid, owner.uid) if owner else "",
+            container=self.container(pid, owner.uid) if owner else "",
         )
 
     def _while_it_lives(self, pid: int, read: Callable[[Identity], T]) -> T | None:
@@ -160,9 +160,10 @@ class Proc:
         except PermissionError:
             return 0
 
-    def _container(self, pid: int, uid: str) -> str:
+    def container(self, pid: int, uid: str) -> str:
+        """The name of a process' container by the kubelet's mounts in it; empty where they do not tell."""
         try:
-            text = self._read(pid, "mountinfo", most=_LARGEST).decode(errors="replace")
+            text = self.read(pid, "mountinfo", most=_LARGEST).decode(errors="replace")
         except PermissionError:
             return ""
         found = re.search(_NAME_OF_CONTAINER.format(uid=re.escape(uid)), text)
@@ -170,14 +171,14 @@ class Proc:
 
     def _memory(self, pid: int) -> bytes:
         """A process' memory map; of one whose first thread has ended, which shows none, by its other threads."""
-        text = self._read(pid, "maps", most=_LARGEST)
+        text = self.read(pid, "maps", most=_LARGEST)
         if text:
             return text
         with os.scandir(f"{self._root}/{pid}/task") as tasks:
             threads = [one.name for one in tasks if one.name != str(pid)]
-        return next((text for one in threads if (text := self._read(pid, f"task/{one}/maps", most=_LARGEST))), b"")
+        return next((text for one in threads if (text := self.read(pid, f"task/{one}/maps", most=_LARGEST))), b"")
 
-    def _read(self, pid: int, name: str, *, most: int = 1 << 16) -> bytes:
+    def read(self, pid: int, name: str, *, most: int = 1 << 16) -> bytes:
         """A file of a process, `most` bytes at most: the kernel gives it page by page."""
         descriptor = os.open(f"{self._root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -103,11 +103,13 @@ class Judgement:
         verdicts: one per container.
         foreign: bytes by GPU that are held outside of grants, or beyond them.
         held: bytes that the driver says each container holds, by container and GPU.
+        processes: how many processes of each container use a GPU.
     """
 
     verdicts: tuple[Verdict, ...]
     foreign: Mapping[str, int]
     held: Mapping[tuple[Key, str], int]
+    processes: Mapping[Key, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def judge(evidence: Evidence, rules: Rules) -> Judgement:
         verdicts=tuple(verdicts),
         foreign=dict(foreign),
         held={(key, uuid): count for key, gpus in held.items() for uuid, count in gpus.items()},
+        processes={key: len(users) for key, users in by_container.items()},
     )
 
 

@@ -1,11 +1,14 @@
 """What the agent says of its node, decided from what it found. Pure."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from allocator.agent.gpus import Reading
 from allocator.agent.interposer import Installed
 from allocator.api.inventory import HEALTHY, Gpu, Inventory, Strategy
+from allocator.api.isolation import Eviction, Finding
+from allocator.api.quantities import NO_MEMORY, Memory
 
 NO_DRIVER: Final = "no NVIDIA driver on this node"
 NO_GPU: Final = "the driver lists no GPU"
@@ -31,6 +34,34 @@ class Preparation:
     strategy: Strategy
     reason: str = ""
     in_cdi: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the looks at the node's processes add to the inventory.
+
+    Attributes:
+        findings: containers that are not isolated.
+        evictions: pods that should go.
+        released: allocations of which nothing is left.
+        foreign: memory held outside of grants, by GPU.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    evictions: tuple[Eviction, ...] = ()
+    released: frozenset[str] = frozenset()
+    foreign: Mapping[str, Memory] = field(default_factory=dict)
+
+
+def reported(inventory: Inventory, report: Report) -> Inventory:
+    """The inventory with what the looks have found."""
+    return replace(
+        inventory,
+        gpus=tuple(replace(gpu, foreign=report.foreign.get(gpu.uuid, NO_MEMORY)) for gpu in inventory.gpus),
+        findings=report.findings,
+        evictions=report.evictions,
+        released=report.released,
+    )
 
 
 def describe(node: str, reading: Reading, preparation: Preparation, *, before: Inventory | None) -> Inventory:

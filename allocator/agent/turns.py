@@ -1,9 +1,9 @@
 """Publishes the timetable of each GPU of the node: who may launch when.
 
-Tenants are the containers that the kubelet's folder shows; what they are allowed is the kubelet's word. Their own are
-the length of their units of work, which is bounded, and the moment of their latest launch, by which they may only be
-generous or not with their own idle time. A table is replaced by rename and only when it changes. It needs no agent to
-stay valid.
+Tenants are the containers that hold a grant in the node's ledger, and what they are allowed is the ledger's word.
+Their own are the length of their units of work, which is bounded, and the moment of their latest launch, by which
+they may only be generous or not with their own idle time. A table is replaced by rename and only when it changes. It
+needs no agent to stay valid.
 """
 
 import contextlib
@@ -30,13 +30,14 @@ class Timetables:
 
     Attributes:
         host_dir: the folder that containers mount.
-        look: lists the node's containers with slices.
+        look: lists the node's containers that hold a grant; None while it is not known who does: tables stay as
+            they are then.
         activity: when a container last launched anything, by GPU; quick to ask.
         now: the clock of those moments, CLOCK_MONOTONIC in nanoseconds.
     """
 
     host_dir: Path
-    look: Callable[[], Iterable[Container]]
+    look: Callable[[], Iterable[Container] | None]
     activity: Callable[[Container], Mapping[str, int]]
     now: Callable[[], int]
     _published: dict[str, Timetable] = field(default_factory=dict)
@@ -58,7 +59,10 @@ class Timetables:
             OSError: the folder cannot be written; the next call tries again.
         """
         with self._one_at_a_time:
-            there = list(self.look())
+            found = self.look()
+            if found is None:
+                return
+            there = list(found)
             self._tenants = tuple(tenants_of(there))
             self._plain = build(self._tenants, longest_units(there))
             shared = frozenset(uuid for uuid in self._plain if could_lend(self._tenants, uuid))

@@ -9,7 +9,8 @@ from devcluster.cluster import Cluster
 from devcluster.nodes import NodeSpec
 
 from allocator.agent.agent import Pace
-from allocator.agent.command import AgentSettings, serve
+from allocator.agent.serve import serve
+from allocator.agent.settings import AgentSettings
 from allocator.api import names
 from allocator.api.inventory import Inventory, Strategy
 from allocator.kube import CONFIGMAPS, LEASES, NAMESPACES, Client, KubeSettings

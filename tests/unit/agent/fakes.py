@@ -9,7 +9,7 @@ from typing import Any
 
 from allocator.agent.gpus import Reading
 from allocator.agent.interposer import Installed
-from allocator.agent.report import Preparation
+from allocator.agent.report import Preparation, Report
 from allocator.api.inventory import Inventory, Strategy
 from allocator.kube.errors import AlreadyExistsError, NotFoundError, StaleError
 from allocator.kube.resources import Resource
@@ -67,6 +67,34 @@ class Tables:
         if self.failures:
             raise self.failures.pop(0)
         self.updates += 1
+
+
+@dataclass
+class Attested:
+    """Says what it is told to find; fails as often as told."""
+
+    report: Report = field(default_factory=Report)
+    finds: list[Report | Exception] = field(default_factory=list)
+    recalled: Inventory | None = None
+    looks: list[Inventory] = field(default_factory=list)
+    announced: int = 0
+
+    def recall(self, before: Inventory) -> None:
+        """Take note."""
+        self.recalled = before
+
+    async def look(self, inventory: Inventory) -> bool:
+        """The next finding."""
+        self.looks.append(inventory)
+        found = self.finds.pop(0) if self.finds else self.report
+        if isinstance(found, Exception):
+            raise found
+        before, self.report = self.report, found
+        return before != found
+
+    def announce(self) -> None:
+        """Count."""
+        self.announced += 1
 
 
 @dataclass

@@ -8,16 +8,24 @@ import pytest
 
 from allocator.agent.agent import CHECK_EVERY, Agent, Pace
 from allocator.agent.gpus import GpuError, Reading
-from allocator.agent.report import NO_DRIVER
+from allocator.agent.report import NO_DRIVER, Report
 from allocator.api.inventory import Gpu
+from allocator.api.isolation import Finding, Isolation
 from allocator.api.quantities import Memory
 from allocator.kube.errors import UnreachableError
-from tests.unit.agent.fakes import Board, FakeClock, Prepared, Script, Tables
+from tests.unit.agent.fakes import Attested, Board, FakeClock, Prepared, Script, Tables
 
 READING = Reading(gpus=(Gpu(uuid="GPU-a", index=0, model="Tesla T4", memory=Memory.mib(16384)),), driver="570")
 
 
-def made(source: Any, *, prepared: Prepared | None = None, board: Board, patience: float = 30.0) -> Agent:
+def made(
+    source: Any,
+    *,
+    prepared: Prepared | None = None,
+    board: Board,
+    patience: float = 30.0,
+    attested: Attested | None = None,
+) -> Agent:
     """An agent among stand-ins."""
     return Agent(
         node="n1",
@@ -25,6 +33,7 @@ def made(source: Any, *, prepared: Prepared | None = None, board: Board, patienc
         preparing=prepared or Prepared(),
         publishing=board,
         timetabling=Tables(),
+        attesting=attested or Attested(),
         clock=FakeClock(),
         pace=Pace(patience=patience),
     )
@@ -49,6 +58,46 @@ async def test_a_node_without_a_driver_costs_nothing_until_one_appears() -> None
     await agent.turn()
     assert board.published[0].usable
     assert board.beats == 1
+
+
+async def test_a_finding_is_published_at_once() -> None:
+    """Not at the next turn; and it is announced only then."""
+    finding = Finding(Isolation.VIOLATED, pod="team/a", uid="u", container="c", reason="no interposer")
+    board, attested = Board(), Attested(finds=[Report(findings=(finding,), foreign={"GPU-a": Memory.mib(64)})])
+    agent = made(Script(READING), board=board, attested=attested)
+    await agent.attest()
+    assert attested.looks == []
+    await agent.turn()
+    await agent.attest()
+    assert board.published[-1].findings == (finding,)
+    assert board.published[-1].gpus[0].foreign == Memory.mib(64)
+    assert (len(board.published), attested.announced) == (2, 2)
+    await agent.attest()
+    assert len(board.published) == 2
+
+
+async def test_what_could_not_be_published_is_not_announced() -> None:
+    """Events follow the inventory; with the next turn both are out."""
+    finding = Finding(Isolation.VIOLATED, pod="team/a", uid="u", container="c")
+    board, attested = Board(), Attested(finds=[Report(findings=(finding,))])
+    agent = made(Script(READING), board=board, attested=attested)
+    await agent.turn()
+    board.failures = [UnreachableError("no route")]
+    with pytest.raises(UnreachableError):
+        await agent.attest()
+    assert attested.announced == 1
+    await agent.turn()
+    assert board.published[-1].findings == (finding,)
+    assert attested.announced == 2
+
+
+async def test_a_new_agent_goes_on_with_what_the_earlier_one_said() -> None:
+    """What was told stays told, and is not told again."""
+    earlier = Board()
+    await made(Script(READING), board=earlier).turn()
+    attested = Attested()
+    await made(Script(READING), board=Board(earlier=earlier.published[0]), attested=attested).turn()
+    assert attested.recalled == earlier.published[0]
 
 
 async def test_a_driver_that_vanished_while_no_agent_ran_is_corrected() -> None:
@@ -138,6 +187,7 @@ async def test_timetables_wait_until_the_node_is_prepared() -> None:
         preparing=Prepared(),
         publishing=board,
         timetabling=tables,
+        attesting=Attested(),
         clock=FakeClock(),
         pace=Pace(),
     )
@@ -159,6 +209,7 @@ async def test_nobody_is_watched_where_nobody_may_borrow() -> None:
         preparing=Prepared(),
         publishing=Board(),
         timetabling=tables,
+        attesting=Attested(),
         clock=FakeClock(),
         pace=Pace(),
     )
@@ -171,15 +222,16 @@ async def test_nobody_is_watched_where_nobody_may_borrow() -> None:
 
 @pytest.mark.parametrize("problem", [UnreachableError("no route"), RuntimeError("a bug")])
 async def test_an_api_server_that_is_away_does_not_end_the_loop(problem: Exception) -> None:
-    """Ten failures later the inventory is out."""
+    """A few failures later the inventory is out."""
     stop = asyncio.Event()
-    board = Board(failures=[problem] * 10)
+    board = Board(failures=[problem] * 3)
     agent = Agent(
         node="n1",
         source=Script(READING),
         preparing=Prepared(),
         publishing=board,
         timetabling=Tables(),
+        attesting=Attested(),
         clock=FakeClock(stop=stop, turns=2000),
         pace=Pace(),
     )

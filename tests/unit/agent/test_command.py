@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from allocator.agent.agent import Pace
-from allocator.agent.command import DEFAULT_INTERPOSER, AgentSettings, add_arguments, settings_of
+from allocator.agent.command import DEFAULT_INTERPOSER, add_arguments, settings_of
+from allocator.agent.settings import AgentSettings
 from allocator.api.inventory import Strategy
 
 
