@@ -1,5 +1,6 @@
 """What the webhook counts, for Prometheus."""
 
+from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -8,6 +9,16 @@ from allocator.exposition import metrics_app
 
 __all__ = ["Metrics", "metrics_app"]
 
+_RESULTS: Final = (
+    "granted",
+    "queued",
+    "changed",
+    "unchanged",
+    "Invalid",
+    "TooManyRequests",
+    "ServiceUnavailable",
+    "InternalError",
+)
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -22,6 +33,8 @@ class Metrics:
             ["operation", "result"],
             registry=self.registry,
         )
+        for operation, result in product(("CREATE", "UPDATE"), _RESULTS):
+            self.admissions.labels(operation, result)  # at 0, so that a first event is an increase
         self.seconds = Histogram(
             "vramshare_admission_seconds",
             "Time from a review's arrival to its answer.",

@@ -33,29 +33,32 @@ SLICES: Final[Texts[SliceSample]] = {
         lambda one: one.used,
     ),
     "vramshare_container_memory_overhead_bytes": (
-        "The driver's own part of it: contexts, code, stacks.",
+        "The driver's own part of what a container holds: contexts, code, stacks.",
         lambda one: one.overhead,
     ),
     "vramshare_container_memory_peak_bytes": (
-        "The highest of it since the container started.",
+        "The most that a container has held since it started.",
         lambda one: one.peak,
     ),
-    "vramshare_container_memory_limit_bytes": ("The slice: where the wall stands.", lambda one: one.limit),
+    "vramshare_container_memory_limit_bytes": (
+        "A container's slice of a GPU: where the wall stands.",
+        lambda one: one.limit,
+    ),
     "vramshare_container_memory_host_bytes": (
         "What the driver says the container's processes hold; absent where it does not say.",
         lambda one: one.host,
     ),
     "vramshare_container_memory_refusals_total": ("Allocations refused at the wall.", lambda one: one.refused),
     "vramshare_container_gpu_time_seconds_total": (
-        "GPU time used; counted while anybody on the GPU has a cap.",
+        "GPU time that a container used; counted while anybody on the GPU has a cap.",
         lambda one: one.time_used,
     ),
     "vramshare_container_gpu_time_throttled_seconds_total": (
-        "Time that launches were held back, likewise.",
+        "Time that launches of a container were held back; counted while anybody on the GPU has a cap.",
         lambda one: one.throttled,
     ),
     "vramshare_container_gpu_time_limit_ratio": (
-        "The cap, 1 being the whole GPU; absent where there is none.",
+        "A container's cap of GPU time, 1 being the whole GPU; absent where there is none.",
         lambda one: one.cores,
     ),
 }
@@ -64,9 +67,15 @@ CONTAINERS: Final[Texts[ContainerSample]] = {
 }
 GPUS: Final[Texts[GpuSample]] = {
     "vramshare_gpu_memory_total_bytes": ("Memory of a GPU, the driver's reserve included.", lambda one: one.total),
-    "vramshare_gpu_memory_used_bytes": ("What everybody holds of it.", lambda one: one.used),
-    "vramshare_gpu_memory_free_bytes": ("What nobody holds of it.", lambda one: one.free),
-    "vramshare_gpu_memory_reserved_bytes": ("What the driver keeps of it for itself.", lambda one: one.reserve),
+    "vramshare_gpu_memory_used_bytes": (
+        "What everybody holds of a GPU; absent where the driver does not say.",
+        lambda one: one.used,
+    ),
+    "vramshare_gpu_memory_free_bytes": (
+        "What nobody holds of a GPU; absent where the driver does not say.",
+        lambda one: one.free,
+    ),
+    "vramshare_gpu_memory_reserved_bytes": ("What the driver keeps of a GPU for itself.", lambda one: one.reserve),
     "vramshare_gpu_utilization_ratio": (
         "Part of the time in which something ran on a GPU, as the driver says.",
         lambda one: one.utilisation,
@@ -93,6 +102,7 @@ _ISOLATION: Final = (
     "1 for the state of a container's isolation, 0 for the others; all 0 before it is judged.",
 )
 _INFO: Final = ("vramshare_gpu_info", "1; the labels say what a GPU is.")
+_AGENT_INFO: Final = ("vramshare_agent_info", "1; the labels say what driver a node has.")
 
 
 def agent_registry(latest: Latest, *, hami: bool = False) -> CollectorRegistry:
@@ -138,9 +148,11 @@ def _metrics(sample: Sample | None) -> Iterator[Metric]:
     yield _info(gpus)
     yield from _families(AGENT, ("node",), [([node], sample.agent)] if sample else [])
     last = GaugeMetricFamily(*_LAST_LOOK, labels=("node",))
+    info = GaugeMetricFamily(*_AGENT_INFO, labels=("node", "driver"))
     if sample:
         last.add_metric([node], sample.at.timestamp())
-    yield last
+        info.add_metric([node, sample.agent.driver], 1)
+    yield from (last, info)
 
 
 def _families(texts: Texts[T], labels: Sequence[str], values: Iterable[tuple[list[str], T]]) -> Iterator[Metric]:

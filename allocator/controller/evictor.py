@@ -90,6 +90,7 @@ class Evictor:
         about = {"pod": grant.pod, "namespace": grant.namespace, "reason": asked.reason}
         try:
             outcome = await evict(self._engine.client, namespace=grant.namespace, name=grant.pod, uid=uid)
+            self._engine.metrics.evictions.labels("isolation", outcome.value).inc()
         except KubeError as reason:
             self._pending = True
             _log.warning("pod not evicted", error=str(reason), **about)

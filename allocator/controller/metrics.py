@@ -1,14 +1,40 @@
 """What the allocator counts, for Prometheus."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from allocator.controller.hami import HamiCollector
 from allocator.controller.scene import Lookout, Scene, SceneCollector
+from allocator.kube import Outcome
 
 _WAITS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+OUTCOMES: Final = (
+    "granted",
+    "reused",
+    "planned",  # a dry run
+    "no_capacity",
+    "must_wait",
+    "over_quota",
+    "conflict",
+    "not_ready",
+)
+WHYS: Final = ("ended", "deleted", "never_seen", "returned", "confirmed", "node_gone")
+EVICTIONS: Final = ("isolation", "unbound", "preempted")
+RESULTS: Final = ("written", "conflict", "unknown", "busy", "refused")
+
+
+def _counter(name: str, text: str, labels: Mapping[str, Sequence[str]], *, registry: CollectorRegistry) -> Counter:
+    """A counter whose usual series exist from the start, at 0: a first event is an increase, not a beginning."""
+    counter = Counter(name, text, list(labels), registry=registry)
+    for values in product(*labels.values()):
+        counter.labels(*values)
+    return counter
 
 
 class Metrics:
@@ -16,11 +42,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self.grants = Counter(
-            "vramshare_grants",
-            "Grants by outcome: granted, reused, planned (dry run), no_capacity, conflict, not_ready.",
-            ["outcome"],
-            registry=self.registry,
+        self.grants = _counter(
+            "vramshare_grants", "Requests for GPUs, by outcome.", {"outcome": OUTCOMES}, registry=self.registry
         )
         self.grant_seconds = Histogram(
             "vramshare_grant_seconds",
@@ -28,12 +51,25 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.released = Counter("vramshare_grants_released", "Grants given back.", ["why"], registry=self.registry)
-        self.ledger_writes = Counter(
-            "vramshare_ledger_writes", "Ledger writes by result.", ["result"], registry=self.registry
+        self.released = _counter(
+            "vramshare_grants_released",
+            "Grants given back; never_seen and returned are those whose pod was not created after all.",
+            {"why": WHYS},
+            registry=self.registry,
+        )
+        self.evictions = _counter(
+            "vramshare_evictions",
+            "Evictions asked of the API server; later: a disruption budget held it off for now.",
+            {"why": EVICTIONS, "outcome": tuple(one.value for one in Outcome)},
+            registry=self.registry,
+        )
+        self.ledger_writes = _counter(
+            "vramshare_ledger_writes", "Writes of ledgers, by result.", {"result": RESULTS}, registry=self.registry
         )
         self.ledger_conflicts = Counter(
-            "vramshare_ledger_conflicts", "Grants that had to be planned again.", registry=self.registry
+            "vramshare_ledger_conflicts",
+            "Grants that had to be planned again, because another replica was faster.",
+            registry=self.registry,
         )
         self.queued = Gauge("vramshare_queued_pods", "Pods that wait behind our gate.", registry=self.registry)
         self.oldest = Gauge(

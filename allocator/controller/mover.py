@@ -61,6 +61,7 @@ class Mover:
             if not (problem and pod.owner and self._pace(pod).allows(self._engine.clock.monotonic())):
                 return  # a scheduler that has said nothing may be about to bind it
             outcome = await evict(self._engine.client, namespace=pod.namespace, name=pod.name, uid=pod.uid)
+            self._engine.metrics.evictions.labels("unbound", outcome.value).inc()
         except KubeError as reason:
             _log.warning("granted pod without a node not seen to", error=str(reason), **about)
             return

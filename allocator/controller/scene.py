@@ -24,25 +24,35 @@ from allocator.core.state import FULL_TIME, NodeState
 _GPU: Final = ("node", "gpu", "model")
 _NAMESPACE: Final = ("namespace",)
 _TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
-    "vramshare_model_gpus": ("GPUs that take grants.", ("model",)),
-    "vramshare_model_free_gpus": ("What is free of them, in GPUs.", ("model",)),
-    "vramshare_model_stranded_gpus": ("What is free and of no use to the usual pods, in GPUs.", ("model",)),
+    "vramshare_model_gpus": ("GPUs of a model that take grants.", ("model",)),
+    "vramshare_model_free_gpus": ("What is free of the GPUs of a model, in GPUs.", ("model",)),
+    "vramshare_model_stranded_gpus": ("What is free of them and of no use to the usual pods, in GPUs.", ("model",)),
     "vramshare_gpu_memory_capacity_bytes": ("What grants on a GPU may add up to.", _GPU),
-    "vramshare_gpu_memory_allocated_bytes": ("What they add up to.", _GPU),
+    "vramshare_gpu_memory_allocated_bytes": ("What grants on a GPU do add up to.", _GPU),
     "vramshare_gpu_memory_foreign_bytes": ("What others than vramshare's pods hold of a GPU, as its agent says.", _GPU),
     "vramshare_gpu_cores_allocated_ratio": ("GPU time that grants reserve, 1 being all of it.", _GPU),
     "vramshare_gpu_slices_allocated": ("Slices granted on a GPU.", _GPU),
     "vramshare_node_open": ("1 where a node takes new grants.", ("node",)),
     "vramshare_node_agent_live": ("1 where a node's agent has been heard of lately.", ("node",)),
+    "vramshare_node_releasing_grants": (
+        "Grants whose pod was deleted by force: they count until the node's agent confirms that its processes ended.",
+        ("node",),
+    ),
     "vramshare_namespace_memory_allocated_bytes": ("GPU memory granted to a namespace.", _NAMESPACE),
     "vramshare_namespace_cores_allocated": ("GPU time reserved by a namespace, in whole GPUs.", _NAMESPACE),
     "vramshare_namespace_slices_allocated": ("Slices granted to a namespace.", _NAMESPACE),
     "vramshare_quota_memory_used_bytes": ("GPU memory of a namespace that counts against its quota.", _NAMESPACE),
-    "vramshare_quota_memory_limit_bytes": ("What its quota allows; absent where it limits no memory.", _NAMESPACE),
+    "vramshare_quota_memory_limit_bytes": (
+        "GPU memory that its quota allows; absent where it limits none.",
+        _NAMESPACE,
+    ),
     "vramshare_quota_cores_used": ("GPU time reserved by a namespace with a quota, in whole GPUs.", _NAMESPACE),
-    "vramshare_quota_cores_limit": ("What its quota allows; absent where it limits no GPU time.", _NAMESPACE),
+    "vramshare_quota_cores_limit": (
+        "GPU time that its quota allows, in whole GPUs; absent where it limits none.",
+        _NAMESPACE,
+    ),
     "vramshare_quota_slices_used": ("Slices of a namespace with a quota.", _NAMESPACE),
-    "vramshare_quota_slices_limit": ("What its quota allows; absent where it limits no slices.", _NAMESPACE),
+    "vramshare_quota_slices_limit": ("Slices that its quota allows; absent where it limits none.", _NAMESPACE),
     "vramshare_quota_unreadable": ("1 where a quota cannot be read, so that its namespace gets nothing.", _NAMESPACE),
     "vramshare_namespace_queued_pods": ("Pods of a namespace that wait behind our gate.", _NAMESPACE),
 }
@@ -182,6 +192,8 @@ def _add_nodes(families: Families, scene: Scene) -> None:
     for node in scene.nodes:
         families["vramshare_node_open"].add_metric([node.name], node.open)
         families["vramshare_node_agent_live"].add_metric([node.name], node.live)
+        releasing = sum(1 for grant in node.grants if grant.releasing is not None)
+        families["vramshare_node_releasing_grants"].add_metric([node.name], releasing)
         on_gpus = held_by_gpu(node)
         for gpu in node.gpus:
             labels, mine = [node.name, gpu.uuid, gpu.model], on_gpus.get(gpu.uuid, NONE)

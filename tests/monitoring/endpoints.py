@@ -110,8 +110,10 @@ async def endpoints(folder: Path, *, hami: bool = True) -> AsyncIterator[Endpoin
 async def furnish(client: Client) -> None:
     """A cluster with one GPU node, whose agent lives."""
     system = names.DEFAULT_NAMESPACE
-    for namespace in (system, "team"):
-        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    limits = {names.QUOTA_MEMORY: "8Gi", names.QUOTA_CORES: "100", names.QUOTA_GPUS: "4"}
+    for namespace, annotations in ((system, {}), ("team", {}), ("lab", limits)):
+        metadata = {"name": namespace, "annotations": annotations}
+        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     status = {
         "allocatable": {"cpu": "8", "memory": "32Gi", "pods": "110"},
         "conditions": [{"type": "Ready", "status": "True"}],

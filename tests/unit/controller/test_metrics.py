@@ -150,3 +150,11 @@ async def test_quotas_are_told_with_what_counts_against_them() -> None:
         assert value("vramshare_quota_memory_used_bytes", {"namespace": "free"}) is None
         quota = {"zone": "vGPU", "quotanamespace": "team", "quotaName": "nvidia.com/gpumem", "limit": "600"}
         assert value("QuotaUsed", quota) == 400
+
+
+def test_counters_begin_at_zero() -> None:
+    """A first refusal must be an increase: from no series to 1 is none for Prometheus."""
+    value = Metrics(CollectorRegistry()).registry.get_sample_value
+    assert value("vramshare_ledger_writes_total", {"result": "refused"}) == 0
+    assert value("vramshare_grants_released_total", {"why": "never_seen"}) == 0
+    assert value("vramshare_evictions_total", {"why": "isolation", "outcome": "evicted"}) == 0
