@@ -26,6 +26,8 @@ from webhook.app import create_app
 from webhook.certificates import CertificateError
 from webhook.keeper import Keeper
 from webhook.metrics import Metrics, metrics_app
+from webhook.page.server import serving_page
+from webhook.page.settings import PageSettings
 from webhook.server import Addresses, serving
 from webhook.settings import (
     AdmissionSettings,
@@ -89,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
     add("--certificate-days", tls.lifetime_days, "life of a self-made certificate", type=float)
     add("--ca-days", tls.ca_lifetime_days, "life of its CA", type=float)
     add("--ca-settles", tls.settle_seconds, "seconds that API servers may take to learn of a new CA", type=float)
+    add("--page-port", None, "port of the web page; 0: any free one; default: no page", type=_port)
+    add("--page-host", PageSettings().host, "address for the page, which has no login")
+    add("--page-names", "", "names by which browsers may call the page, beside addresses and localhost")
     add("--drain", server.drain_seconds, "seconds to go on answering at a stop", type=float)
     add("--deadline", admission.deadline, "seconds for one answer", type=float)
     add("--own-user", None, "user name by which the API server knows this process; default: the service account's")
@@ -153,6 +158,7 @@ def settings_of(args: argparse.Namespace, *, token: Path = _TOKEN) -> WebhookSet
                 settle_seconds=args.ca_settles,
             ),
         ),
+        page=PageSettings(port=args.page_port, host=args.page_host, names=_listed(args.page_names)),
     )
 
 
@@ -226,7 +232,8 @@ async def serve(
         )
         at = await _unless(stop, opened.enter_async_context(server))
         if at is not None:
-            listening(at)
+            page = await opened.enter_async_context(serving_page(allocator, settings.page))
+            listening(replace(at, page_port=page))
             await _unless(stop, entered.enter_async_context(allocator))
             await stop.wait()
 
@@ -281,6 +288,15 @@ def _own_names(args: argparse.Namespace) -> tuple[str, ...]:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
+def _port(text: str) -> int | None:
+    """A port; nothing: none."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text}: write a port, 0 to 65535")
+    return int(text)
 
 
 def _memory(text: str) -> Memory:

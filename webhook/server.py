@@ -27,11 +27,13 @@ class Addresses:
         port: reviews, over TLS.
         metrics_port: Prometheus, plain HTTP.
         ca_bundle: PEM of the CA that a client needs; None: not known here.
+        page_port: the web page, plain HTTP; None: it is off.
     """
 
     port: int
     metrics_port: int
     ca_bundle: bytes | None
+    page_port: int | None = None
 
 
 @asynccontextmanager

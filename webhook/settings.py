@@ -7,6 +7,7 @@ from pathlib import Path
 from allocator.api import names
 from allocator.api.names import REGISTRATION
 from allocator.api.quantities import Memory
+from webhook.page.settings import PageSettings
 
 KIB = 1024
 
@@ -133,8 +134,10 @@ class WebhookSettings:
         admission: how reviews are answered.
         mutation: what is written into pods.
         server: sockets and certificate; an application that is mounted into another's has no use for it.
+        page: the web page, off by default.
     """
 
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     mutation: MutationSettings = field(default_factory=MutationSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    page: PageSettings = field(default_factory=PageSettings)

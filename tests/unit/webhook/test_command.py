@@ -46,6 +46,13 @@ def test_environment_sets_what_the_command_line_does_not() -> None:
     assert settings.admission.system_namespace == "gpu"
 
 
+def test_the_page_is_off_unless_it_has_a_port() -> None:
+    """And then on loopback, where port-forwarding reaches it."""
+    assert settings_of(parsed()).page.port is None
+    page = settings_of(parsed("--page-port", "0", VRAMSHARE_WEBHOOK_PAGE_NAMES="a.example, b.example")).page
+    assert (page.port, page.host, page.names) == (0, "127.0.0.1", ("a.example", "b.example"))
+
+
 def test_region_limit_is_a_quantity() -> None:
     """Sizes are written as everywhere else."""
     assert settings_of(parsed("--region-limit", "4Mi")).mutation.region_limit == Memory.mib(4)
