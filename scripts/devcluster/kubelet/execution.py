@@ -29,7 +29,13 @@ _CHUNK = 32 * 1024
 _TRUE = {"true", "True", "1"}
 
 
-async def serve(request: web.BaseRequest, *, pid: int, plan: Plan, query: MultiMapping[str]) -> web.StreamResponse:
+Noting = Callable[[int], contextlib.AbstractContextManager[None]]
+"""Writes down whose a process is while it runs."""
+
+
+async def serve(
+    request: web.BaseRequest, *, pid: int, plan: Plan, query: MultiMapping[str], noting: Noting
+) -> web.StreamResponse:
     """Run the command that ``query`` names in the container of ``pid``, with its streams on a WebSocket.
 
     Raises:
@@ -40,7 +46,7 @@ async def serve(request: web.BaseRequest, *, pid: int, plan: Plan, query: MultiM
         raise LookupError(f"Upgrade request required: to a WebSocket that speaks {' or '.join(_PROTOCOLS)}")
     await socket.prepare(request)
     plan = dataclasses.replace(plan, argv=tuple(query.getall("command")))
-    session = _Session(socket, tty=query.get("tty") in _TRUE, stdin=query.get("stdin") in _TRUE)
+    session = _Session(socket, tty=query.get("tty") in _TRUE, stdin=query.get("stdin") in _TRUE, noting=noting)
     code = await session.run(pid, plan)
     with contextlib.suppress(ConnectionError):
         await socket.send_bytes(bytes([_ERROR]) + json.dumps(exit_status(code)).encode())
@@ -64,8 +70,9 @@ def exit_status(code: int) -> dict[str, Any]:
 class _Session:
     """One command and its client."""
 
-    def __init__(self, socket: web.WebSocketResponse, *, tty: bool, stdin: bool) -> None:
+    def __init__(self, socket: web.WebSocketResponse, *, tty: bool, stdin: bool, noting: Noting) -> None:
         self._socket = socket
+        self._noting = noting
         self._tty = tty
         self._stdin = stdin
         self._terminal = -1
@@ -76,6 +83,7 @@ class _Session:
         """Run the command to its end, or to the client's, and return its exit code."""
         with contextlib.ExitStack() as files:
             process, outputs = await self._start([str(pid), plan.encode().decode(), "tty" if self._tty else "-"], files)
+            files.enter_context(self._noting(process.pid))
             pumps = [asyncio.ensure_future(self._pump(reader, channel)) for channel, reader in outputs.items()]
             reading = asyncio.ensure_future(self._read(process))
             try:

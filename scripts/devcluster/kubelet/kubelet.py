@@ -23,6 +23,7 @@ from devcluster.kubelet.hostfolder import HostFolder
 from devcluster.kubelet.leftovers import clear_mounts
 from devcluster.kubelet.nvidia_host import NvidiaRuntime
 from devcluster.kubelet.plan import NAMESPACES
+from devcluster.kubelet.processes import recorded
 from devcluster.kubelet.registration import Registration
 from devcluster.kubelet.volumes import share_mounts
 from devcluster.kubelet.worker import PodWorker
@@ -161,10 +162,17 @@ class Kubelet:
         item = self._informer.items.get((namespace, pod))
         known = self._workers.get(item["metadata"]["uid"]) if item else None
         runner = known[0].runner(container) if known else None
-        if runner is None:
+        if runner is None or item is None:
             raise LookupError(f"container {container} is not valid for pod {pod}")
         pid, plan = runner.running()
-        return await execution.serve(request, pid=pid, plan=plan, query=query)
+        uid, host = item["metadata"]["uid"], self._context.host
+        return await execution.serve(
+            request,
+            pid=pid,
+            plan=plan,
+            query=query,
+            noting=lambda command: recorded(host, command, plan, uid=uid, container=container),
+        )
 
     def _on_change(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         if before is not None and (after is None or after["metadata"]["uid"] != before["metadata"]["uid"]):

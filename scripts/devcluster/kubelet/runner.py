@@ -1,6 +1,7 @@
 """One container of a pod over all its runs: start, wait, back off, start again, stop."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from devcluster.kubelet.context import NodeContext, first_of
 from devcluster.kubelet.materials import Materials
 from devcluster.kubelet.nvidia import NvidiaError
 from devcluster.kubelet.plan import Plan
+from devcluster.kubelet.processes import recorded
 from devcluster.kubelet.records import Ended, Record, Running, Waiting
 from devcluster.kubelet.sources import ConfigError
 
@@ -130,10 +132,18 @@ class Runner:
         self._changed()
         if self._stopping.is_set():
             self._container.signal(signal.SIGKILL if self._killed else signal.SIGTERM)
-        code = await self._container.wait()
+        with self._noted(self._container, plan):
+            code = await self._container.wait()
         self._container = None
         reason = "Error" if code else "Completed"
         return self._end(plan, begun=self.record.state.started, code=code, reason=reason)
+
+    def _noted(self, container: runtime.Container, plan: Plan) -> contextlib.AbstractContextManager[None]:
+        """The note that stands for the container's processes, if it has any."""
+        if not isinstance(container, runtime.ShimContainer):
+            return contextlib.nullcontext()
+        uid = self._materials.pod["metadata"]["uid"]
+        return recorded(self._node.host, container.ancestor, plan, uid=uid, container=self.record.name)
 
     def _end(self, plan: Plan, *, begun: float, code: int, reason: str, message: str = "") -> Ended:
         ended = Ended(

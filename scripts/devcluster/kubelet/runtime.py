@@ -58,6 +58,8 @@ class ShimContainer:
     def __init__(self, process: asyncio.subprocess.Process, pid: int) -> None:
         self.pid = pid
         """Of the container's first process, as this machine counts."""
+        self.ancestor = process.pid
+        """Of the process that every process of the container descends from."""
         self._process = process
         self._code: int | None = None
         self._lock = asyncio.Lock()
