@@ -146,6 +146,7 @@ def _group_resources() -> tuple[Resource, ...]:
         _cluster(authz, "authorization", "selfsubjectaccessreviews", "SelfSubjectAccessReview", verbs=_CREATE),
         _cluster(authz, "authorization", "subjectaccessreviews", "SubjectAccessReview", verbs=_CREATE),
         _of("batch", "batch", "jobs", "Job", subresources=(_STATUS,), categories=("all",), generations=True),
+        _of("networking.k8s.io", "networking", "networkpolicies", "NetworkPolicy", "netpol", generations=True),
         _of("policy", "policy", "poddisruptionbudgets", "PodDisruptionBudget", "pdb", subresources=(_STATUS,),
             generations=True),
         _of(rbac, "rbac", "rolebindings", "RoleBinding"),

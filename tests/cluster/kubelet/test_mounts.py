@@ -121,7 +121,7 @@ def test_an_image_volume_is_read_only_and_needs_its_files(tmp_path: Path) -> Non
     item = pod({"name": "v", "image": {"reference": "registry.example/tool:1"}})
     (volume,) = plan_volumes(item, host)
     origin = Origin(pod=item, sources=Sources({}, {}), allocatable={})
-    with pytest.raises(VolumeError, match='Failed to pull image "registry.example/tool:1"'):
+    with pytest.raises(VolumeError, match=r'Failed to pull image "registry\.example/tool:1"'):
         set_up(volume, origin, now=0, mount_memory=False)
     library = tmp_path / "images" / "registry.example_tool_1" / "usr" / "lib" / "tool"
     library.mkdir(parents=True)
