@@ -28,6 +28,8 @@ SYSTEM: Final = "vramshare-system"
 TEAM: Final = "team"
 """The namespace of the demo's users."""
 WEBHOOK, AGENT = "vramshare-webhook", "vramshare-agent"
+INTERPOSER_IMAGE: Final = "vramshare-agent:0.1.0"
+"""From where pods under Pod Security get the interposer, where a node has that image."""
 _START: Final = 60.0
 
 
@@ -101,6 +103,7 @@ def _start_webhook(plan: Plan, port: int) -> None:
     argv: list[object] = [VRAMSHARE, "webhook", "--kubeconfig", _kubeconfig(plan, WEBHOOK)]
     argv += ["--own-user", f"system:serviceaccount:{SYSTEM}:{WEBHOOK}"]
     argv += ["--certificate-secret", CERTIFICATE_SECRET, "--names", "127.0.0.1"]
+    argv += ["--interposer-image", INTERPOSER_IMAGE]
     argv += ["--host", "127.0.0.1", "--port", port, "--metrics-host", "127.0.0.1", "--metrics-port", 0, "--drain", 0]
     plan.processes.start("webhook", argv)
 

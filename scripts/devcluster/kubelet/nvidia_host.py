@@ -54,6 +54,7 @@ class NvidiaRuntime:
         if self.gpus.kind == FAKE:
             state = self._host.host_path(STATE)
             os.makedirs(state, exist_ok=True)
+            os.chmod(state, 0o777)  # noqa: S103 - any user's program may use a GPU: the driver's devices are 0666
             shutil.copyfile(self._description, f"{state}/gpus.ini")
             if isolation != PROCESS:
                 # Each container's own list is mounted over this one; where nothing is mounted it would win over
