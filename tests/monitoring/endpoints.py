@@ -19,7 +19,7 @@ from allocator.api.inventory import Gpu, Inventory
 from allocator.api.isolation import Isolation
 from allocator.api.quantities import Memory
 from allocator.controller import AllocatorSettings
-from allocator.kube import CONFIGMAPS, NAMESPACES, NODES, Client, KubeSettings, SystemClock, renew
+from allocator.kube import CONFIGMAPS, NAMESPACES, NODES, PODS, Client, KubeSettings, SystemClock, renew
 from webhook.command import serve
 from webhook.server import Addresses
 from webhook.settings import ServerSettings, TlsSettings, WebhookSettings
@@ -119,6 +119,11 @@ async def furnish(client: Client) -> None:
         "conditions": [{"type": "Ready", "status": "True"}],
     }
     await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": status})
+    queued = asking("100Gi") | {
+        "metadata": {"name": "waits", "annotations": {names.memory_annotation("main"): "100Gi"}}
+    }
+    queued["spec"]["schedulingGates"] = [{"name": names.GATE}]
+    await client.create(PODS, queued, namespace="lab")
     metadata = {"name": names.inventory_name(NODE), "labels": {names.KIND_LABEL: names.KIND_INVENTORY}}
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": INVENTORY.to_data()}
     await client.create(CONFIGMAPS, body, namespace=system)
