@@ -9,6 +9,7 @@ The ledger's text is read here anew, not by the code under test: a mistake there
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from allocator.api import names
 
@@ -50,6 +51,7 @@ class Entry:
     revision: int = 0
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def of(cls, node: str, key: str, text: str) -> "Entry":
         """Read one."""
         fields: dict[str, str] = {}

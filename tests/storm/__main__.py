@@ -1,10 +1,18 @@
-"""Run storms: `PYTHONHASHSEED=0 python -m tests.storm 0-999`. One seed prints what happened in it."""
+"""Run storms: `PYTHONHASHSEED=0 PYTHONPATH=.:scripts .venv/bin/python -m tests.storm 0-999`.
+
+One seed alone prints all that happened in it. Sets of words have an order of their own in every process unless
+PYTHONHASHSEED says which: only with the same one does a seed replay exactly.
+"""
 
 import argparse
+import os
 import sys
 import time
 
 from tests.storm.storm import storm
+
+HASH_SEED = "0"
+REPLAY = f"replay: PYTHONHASHSEED={HASH_SEED} PYTHONPATH=.:scripts .venv/bin/python -m tests.storm {{seed}}"
 
 
 def say(*lines: str) -> None:
@@ -20,6 +28,8 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=5, help="stop after so many failures")
     parser.add_argument("--digests", action="store_true", help="print the digest of every storm's trace")
     chosen = parser.parse_args()
+    if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
+        parser.error(f"set PYTHONHASHSEED={HASH_SEED}: without it no seed replays")
     first, _, last = chosen.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     failed, grants, writes, started = 0, 0, 0, time.perf_counter()
@@ -32,7 +42,7 @@ def main() -> int:
             say(f"{seed} {outcome.digest}")
         if outcome.problems:
             failed += 1
-            say(f"seed {seed}: {outcome.problems[0]}")
+            say(*(f"seed {seed}: {problem}" for problem in outcome.problems), REPLAY.format(seed=seed))
             if failed >= chosen.most:
                 break
     seconds = time.perf_counter() - started

@@ -39,9 +39,12 @@ class StormApi(FakeApi):
         """Return when something of a kind may have changed after a version, or the server stops; or after a time."""
         if self.version > at and any(key[0] == resource.plural for _, _, key, _ in self.since(at)):
             return
-        waits = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waits = loop.create_future()
         self._watchers.setdefault(resource.plural, []).append(waits)
-        await asyncio.wait([waits], timeout=seconds)
+        ends = loop.call_later(seconds, _done, waits)
+        await waits
+        ends.cancel()
 
     def events(self, resource: Resource, *, namespace: str, labels: str, at: int) -> Iterator[dict]:
         """What has happened to the objects selected after a version."""
@@ -97,5 +100,9 @@ class StormApi(FakeApi):
 
     def _announce(self, plural: str = "") -> None:
         for waits in self._watchers.pop(plural, ()):
-            if not waits.done():
-                waits.set_result(None)
+            _done(waits)
+
+
+def _done(waits: "asyncio.Future[None]") -> None:
+    if not waits.done():
+        waits.set_result(None)

@@ -112,15 +112,23 @@ class Disasters:
         self._storm.api.start()
 
     async def restore(self) -> None:
-        """The API server comes back with yesterday's data, as operators do it: from a backup, versions raised."""
+        """The API server comes back with yesterday's data, and whoever remembers today's is started anew.
+
+        As operators do it, or should: versions raised, so that no watch goes on, and all controllers restarted; for
+        nothing that they know of pods is true any more, not even that one which has ended does not come back.
+        """
         backup = self._storm.api.backup()
         await asyncio.sleep(self._random.uniform(1, 15))
         if self._storm.api.down:
             return
         self._storm.api.stop()
         await asyncio.sleep(self._random.uniform(0.5, 3))
+        for at in range(len(self._storm.replicas)):
+            self._storm.kill(at)
         self._storm.restore(backup)
         self._storm.api.start()
+        for at in range(len(self._storm.replicas)):
+            self._storm.begin(at)
 
     async def lose_node(self) -> None:
         """A node goes for good; one of its name joins later."""

@@ -235,12 +235,13 @@ def jumbled(events: list[dict], random: Random) -> list[dict]:
     """
     if len(events) < 2:
         return events
-    *rest, last = events
-    of: dict[str, list[dict]] = {}
-    for event in rest:
-        of.setdefault(event["object"]["metadata"]["uid"], []).append(event)
+    last = events[-1]
+    of: dict[tuple[str, str], list[dict]] = {}
+    for event in events:
+        of.setdefault(_place(event), []).append(event)
+    of[_place(last)].pop()
     found: list[dict] = []
-    queues = list(of.values())
+    queues = [queue for queue in of.values() if queue]
     while queues:
         queue = random.choice(queues)
         found.append(queue.pop(0))
@@ -249,3 +250,9 @@ def jumbled(events: list[dict], random: Random) -> list[dict]:
         if not queue:
             queues.remove(queue)
     return [*found, last]
+
+
+def _place(event: dict) -> tuple[str, str]:
+    """Two objects of one name, one after the other, are one to whoever watches."""
+    metadata = event["object"]["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]

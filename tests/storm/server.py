@@ -102,8 +102,8 @@ class PodServer:
 
     async def _again(self, pod: dict, namespace: str, *, dry_run: bool) -> dict:
         """Another webhook has changed the pod, so that ours is asked once more, perhaps on another replica."""
-        labels = (pod["metadata"].get("labels") or {}) | {"mesh": "yes"}
-        changed = pod | {"metadata": pod["metadata"] | {"labels": labels}}
+        changed = copied(pod)
+        changed["metadata"]["labels"] = (pod["metadata"].get("labels") or {}) | {"mesh": "yes"}
         return self._patched(
             changed, await self._ask(self._review("CREATE", changed, namespace=namespace, dry_run=dry_run))
         )
@@ -145,7 +145,7 @@ class PodServer:
     def _patched(self, pod: dict, answer: Answer) -> dict:
         if not answer.allowed:
             raise RefusedError(answer.message)
-        return answer.patch.apply(pod) if answer.patch else pod
+        return answer.patch.apply(pod, in_place=True) if answer.patch else pod
 
     def _persist(self, pod: dict, namespace: str) -> dict:
         number = next(self._numbers)

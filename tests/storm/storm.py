@@ -102,7 +102,9 @@ class Storm:
         return self._outcome()
 
     def begin(self, at: int) -> None:
-        """A replica starts, under a name that nobody had before."""
+        """A replica starts, under a name that nobody had before, where there is none."""
+        if at < len(self.replicas) and not self.replicas[at].process.dead:
+            return
         process = Process(f"r{at}.{next(self._incarnations)}")
         line = Line(self.api, process, self.weather, self.trace)
         clock = SkewedClock(
@@ -163,12 +165,22 @@ class Storm:
             for pod in self.truth.pods():
                 if not pod["spec"].get("schedulingGates"):
                     self.server.delete(pod["metadata"]["name"], namespace=pod["metadata"]["namespace"])
-            left = [pod["metadata"]["name"] for pod in self.truth.pods()]
+            left = [pod["metadata"]["name"] for pod in self.truth.pods() if self._possible(pod)]
             held = [key for node in self.nodes.machines for key in self.truth.ledger(node)]
             return [f"waits for ever: {left}"] * bool(left) + [f"leaked: {held}"] * bool(held)
 
         await self._until(go, ends - asyncio.get_running_loop().time())
         await self._until(self._disagreement, SETTLES_WITHIN)
+
+    def _possible(self, pod: dict) -> bool:
+        """Whether an empty cluster has room for a pod, as far as its users' edits leave it any."""
+        wanted = (pod["spec"].get("nodeSelector") or {}).get("kubernetes.io/hostname")
+        gpus = int(pod["metadata"]["annotations"].get(names.GPUS, "1"))
+        return any(
+            len(machine.inventory.gpus) >= gpus
+            for machine in self.nodes.machines.values()
+            if wanted in (None, machine.name)
+        )
 
     async def _until(self, problems: Callable[[], list[str]], seconds: float) -> None:
         """Wait until there are no problems; those that are left in the end are real."""

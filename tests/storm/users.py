@@ -120,17 +120,19 @@ class Users:
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _pod(self, name: str, *, owner: str = "") -> dict[str, Any]:
+        """A pod that some empty node has room for; but its user may edit it into one that fits nowhere."""
         random = self._random
         annotations = {names.MEMORY: f"{random.choice([100, 200, 300, 500, 700, 1000])}Mi"}
-        if random.random() < 0.3:
-            annotations[names.CORES] = str(random.choice([20, 50, 100]))
-        if random.random() < 0.1:
-            annotations[names.GPUS] = "2"
         containers = [{"name": "c", "image": "x"}]
         if random.random() < 0.1:
             containers.append({"name": "d", "image": "x"})
             annotations[names.CONTAINERS] = "c,d"
             annotations[names.MEMORY] = f"{random.choice([100, 300])}Mi"
+        if random.random() < 0.3:
+            annotations[names.CORES] = str(random.choice([20, 50, 100] if len(containers) == 1 else [20, 50]))
+        sizes = {name: len(machine.inventory.gpus) for name, machine in self._nodes.machines.items()}
+        if random.random() < 0.1:
+            annotations[names.GPUS] = str(min(2, max(sizes.values())))
         metadata: dict[str, Any] = {"namespace": "team", "annotations": annotations}
         if name:
             metadata["name"] = name
@@ -139,7 +141,8 @@ class Users:
             metadata["ownerReferences"] = [{"kind": kind, "name": of, "uid": f"u-{of}", "controller": True}]
         spec: dict[str, Any] = {"containers": containers, "priority": random.randrange(3)}
         if random.random() < 0.1:
-            spec["nodeSelector"] = {"kubernetes.io/hostname": random.choice(list(self._nodes.machines))}
+            large = [name for name, gpus in sizes.items() if gpus >= int(annotations.get(names.GPUS, "1"))]
+            spec["nodeSelector"] = {"kubernetes.io/hostname": random.choice(large)}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
     def _plan(self, name: str) -> None:

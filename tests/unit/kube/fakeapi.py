@@ -87,7 +87,7 @@ class FakeApi:
             current = self._found(key)
             if kind == JSON_PATCH:
                 try:
-                    return self._keep("MODIFIED", key, jsonpatch.apply_patch(copied(current), patch))
+                    return self._keep("MODIFIED", key, jsonpatch.apply_patch(copied(current), patch, in_place=True))
                 except jsonpatch.JsonPatchException as reason:
                     raise errors.InvalidError(str(reason), status=422, reason="Invalid") from None
             self._swap(current, patch.get("metadata") or {})
