@@ -9,7 +9,7 @@ import structlog
 
 from allocator.api import names
 from allocator.api.allocation import Allocation, allocation_of
-from allocator.api.errors import FormatError, NoCapacityError
+from allocator.api.errors import FormatError, MustWaitError, NoCapacityError
 from allocator.api.request import PodRequest, WhenFull, parse_pod
 from allocator.controller import Granted, GrantRequest, owner_of
 from webhook.mutation import create, scheduling, update
@@ -37,7 +37,8 @@ class Grants(Protocol):
         """Find a place and hold it.
 
         Raises:
-            NoCapacityError: nothing fits now.
+            NoCapacityError: nothing fits now. A MustWaitError: it has to pass the queue.
+            OverQuotaError: its namespace has no quota left, and is not to wait for it.
             ConflictError: others were faster for the whole of its patience.
             NotReadyError: it does not know the cluster.
         """
@@ -172,6 +173,10 @@ class Admission:
             return Queued(reason=f"held by other scheduling gates: {', '.join(held_by)}")
         try:
             return await self._allocator.grant(asked)
+        except MustWaitError as reason:  # nobody can tell now whether it fits; who wants no queue is tried there too
+            if spec_of(pod).get("nodeName"):
+                raise
+            return Queued(reason=reason.summary)
         except NoCapacityError as reason:
             if not _may_wait(request, spec_of(pod)):
                 raise

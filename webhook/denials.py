@@ -3,7 +3,14 @@
 from http import HTTPStatus
 from typing import Final
 
-from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError, RequestError
+from allocator.api.errors import (
+    ConflictError,
+    MustWaitError,
+    NoCapacityError,
+    NotReadyError,
+    OverQuotaError,
+    RequestError,
+)
 from webhook.review import Answer, ReviewError
 
 RETRY_SECONDS: Final = 1
@@ -17,8 +24,8 @@ def denial(error: BaseException) -> Answer:
             return _denied(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid", str(error))
         case ReviewError():
             return _denied(HTTPStatus.BAD_REQUEST, "BadRequest", str(error))
-        case NoCapacityError():
-            return _denied(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", f"no GPU capacity now: {error}")
+        case OverQuotaError() | NoCapacityError():
+            return _nothing_left(error)
         case NotReadyError() | ConflictError():
             return _later(str(error))
         case TimeoutError():
@@ -29,6 +36,16 @@ def denial(error: BaseException) -> Answer:
                 "InternalError",
                 f"vramshare failed on this pod ({type(error).__name__}); its webhook's log has the details",
             )
+
+
+def _nothing_left(error: OverQuotaError | NoCapacityError) -> Answer:
+    """Nothing is wrong with the request."""
+    if isinstance(error, OverQuotaError):
+        return _denied(HTTPStatus.FORBIDDEN, "Forbidden", str(error))
+    message = f"no GPU capacity now: {error}"
+    if isinstance(error, MustWaitError):
+        message = f"{error}; a pod with spec.nodeName cannot wait: choose its node by spec.nodeSelector instead"
+    return _denied(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", message)
 
 
 def _later(message: str) -> Answer:

@@ -12,12 +12,16 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from allocator.api.allocation import Allocation
-from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError
+from allocator.api.errors import ConflictError, MustWaitError, NoCapacityError, NotReadyError, OverQuotaError
 from allocator.controller.committer import Committer
 from allocator.controller.duties import Duties
 from allocator.controller.engine import Engine
+from allocator.controller.line import Line
 from allocator.controller.metrics import Metrics
+from allocator.controller.planning import demand_of
 from allocator.controller.public import Granted, GrantRequest
+from allocator.controller.quotas import QuotaUse
+from allocator.controller.reading import Reader
 from allocator.controller.scene import Scene
 from allocator.controller.settings import AllocatorSettings
 from allocator.controller.tasks import Tasks
@@ -100,6 +104,13 @@ class Allocator:
         """Every GPU node as this replica sees it, to be read and not changed; None outside the `async with`."""
         return self._engine.world.fleet if self._engine is not None else None
 
+    def quotas(self) -> dict[str, QuotaUse]:
+        """By namespace with a quota: what it may hold and what it holds."""
+        if self._engine is None:
+            return {}
+        world = self._engine.world
+        return {name: QuotaUse(quota, world.accounts.used(name)) for name, quota in world.quotas.all().items()}
+
     def waiting(self) -> list[Waiting]:
         """The pods behind our gate, first come first."""
         return self._engine.world.pods.waiting() if self._engine is not None else []
@@ -109,7 +120,8 @@ class Allocator:
 
         Raises:
             RequestError: asked for something that cannot be, such as an unknown policy.
-            NoCapacityError: nothing fits now; says what is missing.
+            NoCapacityError: nothing fits now; says what is missing. A MustWaitError: it has to pass the queue.
+            OverQuotaError: its namespace has no quota left, and is not to wait for it.
             ConflictError: other replicas were faster for the whole of our patience.
             NotReadyError: the cluster has not been seen, or not lately, or the ledger cannot be written.
         """
@@ -118,8 +130,12 @@ class Allocator:
             with self.metrics.grant_seconds.time():
                 granted, how = await self._entered().grant(asked)
         except NoCapacityError as reason:
-            self.metrics.grants.labels("no_capacity").inc()
+            self.metrics.grants.labels("must_wait" if isinstance(reason, MustWaitError) else "no_capacity").inc()
             _log.info("no capacity", reason=str(reason), **about)
+            raise
+        except OverQuotaError as reason:
+            self.metrics.grants.labels("over_quota").inc()
+            _log.info("over quota", reason=str(reason), **about)
             raise
         except (ConflictError, NotReadyError) as reason:
             self.metrics.grants.labels("conflict" if isinstance(reason, ConflictError) else "not_ready").inc()
@@ -175,6 +191,7 @@ class Allocator:
         self._engine = Engine(
             client=client,
             world=world,
+            line=self._line(world),
             committer=committer,
             policies=self.policies,
             settings=settings,
@@ -195,6 +212,12 @@ class Allocator:
         for name, run in [*world.runners(), *self._duties.runners()]:
             tasks.start(name, run)
         return world
+
+    def _line(self, world: World) -> Line:
+        """The queue as this replica sees it."""
+        settings = self.settings
+        reader = Reader(lambda asked: demand_of(asked, runtimes=world.runtimes.get, settings=settings))
+        return Line(world, self.policies, reader, clock=self._clock, spots=settings.queue.reservations)
 
     def _entered(self) -> Engine:
         if self._engine is None:

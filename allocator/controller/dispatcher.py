@@ -1,56 +1,52 @@
-"""Serves the queue: pods behind our gate get their grants in order, in one patch each. The leader's duty."""
+"""Serves the queue: pods behind our gate get their grants in order, in one patch each. The leader's duty.
+
+A round goes through the waiting pods once, first come first, and decides on each without awaiting anything: grant it,
+keep room for it, or tell it what is missing. What was decided is then written, many at a time.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
-from allocator.api import names
-from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError, RequestError
-from allocator.api.request import parse_pod
+from allocator.api.errors import RequestError
 from allocator.controller.engine import Engine
-from allocator.controller.notes import granted_note, waiting_note
-from allocator.controller.public import Granted, GrantRequest, owner_of
-from allocator.core.queue import Waiting, admission_patch, unwalled
-from allocator.kube import (
-    JSON_PATCH,
-    PODS,
-    EventRecorder,
-    InvalidError,
-    JsonObject,
-    KubeError,
-    NotFoundError,
-    StaleError,
-)
+from allocator.controller.notes import quota_note
+from allocator.controller.opener import Opener, Opening
+from allocator.controller.preemptor import Preemptor
+from allocator.controller.public import Granted
+from allocator.controller.reading import Reading
+from allocator.controller.teller import Teller
+from allocator.core.gang import Unit
+from allocator.core.placement import Placement, place
+from allocator.core.queue import Waiting
+from allocator.core.quota import held, least
+from allocator.core.reservation import Spot, nearest, stands
+from allocator.kube import EventRecorder
 
 _log = structlog.get_logger(__name__)
-_PATCHES = 5
-"""How often one pod that its user keeps editing is read and patched again in one round."""
+_BREATH = 16
+"""Pods decided on before others have a turn in this process."""
+
+Member = tuple[Waiting, Reading]
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What a waiting pod asks, as read from one version of it.
+@dataclass(slots=True)
+class _Round:
+    """What one round has found out so far.
 
     Attributes:
-        pod: that version.
-        asked: the request; or what is wrong with it, in a sentence for its user.
-        key: equal for pods that fit or fail alike.
+        refused: why pods of a kind do not fit; equal pods after a refused one need no second look.
+        spots: how many pods or groups room is kept for.
+        holders: the namespaces of those.
+        openings: decisions that are to be written.
     """
 
-    pod: Mapping[str, Any]
-    asked: GrantRequest | str
-    key: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a waiting pod was last told, and when on our clock."""
-
-    sentence: str
-    since: float
+    refused: dict[object, str] = field(default_factory=dict)
+    spots: int = 0
+    holders: set[str] = field(default_factory=set)
+    openings: list[list[Opening]] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -60,9 +56,11 @@ class Dispatcher:
         self._engine = engine
         self._recorder = recorder
         self._leading = leading
-        self._told: dict[str, _Told] = {}
-        self._read: dict[str, _Read] = {}
-        self._done: dict[str, Mapping[str, Any]] = {}
+        self._opener = Opener(engine, recorder, leading=leading)
+        self._teller = Teller(engine, recorder)
+        self._preemptor = Preemptor(engine, recorder)
+        self._complained: dict[str, str] = {}
+        self._round = _Round()
         self._wake = asyncio.Event()
 
     def stirred(self) -> None:
@@ -87,178 +85,219 @@ class Dispatcher:
 
     async def round(self) -> None:
         """Try every waiting pod once, first come first."""
-        waiting = self._engine.world.pods.waiting()
-        uids = {one.uid for one in waiting}
-        self._done = {uid: pod for uid, pod in self._done.items() if uid in uids}
-        self._told = {uid: told for uid, told in self._told.items() if uid in uids}
-        self._read = {uid: read for uid, read in self._read.items() if uid in uids}
-        refused: dict[object, str] = {}
-        for one in waiting:
-            if not (self._leading() and self._engine.world.fresh):
-                return
-            if self._done.get(one.uid) is not one.pod and not one.foreign_gates:
-                await self._try(one, refused)
+        if not self._leads():
+            return
+        uids = {one.uid for one in self._engine.world.pods.waiting()}
+        self._opener.forget_all_but(uids)
+        self._teller.forget_all_but(uids)
+        self._preemptor.begin()
+        self._complain()
+        self._round = _Round()
+        for number, unit in enumerate(self._engine.line.units()):
+            if not self._leads():
+                break
+            self._consider(unit)
+            if len(self._round.openings) >= self._engine.settings.queue.at_once:
+                await self._write()
+            elif number % _BREATH == _BREATH - 1:
                 await self._engine.clock.sleep(0)
+        await self._write()
+        if self._leads():
+            await self._teller.flush()
+            await self._preemptor.flush()
 
-    async def _try(self, one: Waiting, refused: dict[object, str]) -> None:
-        """Grant one pod, or tell it why not. Equal pods after a refused one need no second look."""
-        read = self._understood(one)
-        if isinstance(read.asked, str):
-            await self._tell(one, read.asked)
-            return
-        if read.key in refused:
-            await self._tell(one, refused[read.key])
-            return
-        try:
-            granted = await self._grant(one, read.asked)
-        except NoCapacityError as reason:
-            refused[read.key] = str(reason)
-            await self._tell(one, str(reason))
-        except RequestError as reason:
-            await self._tell(one, str(reason))
-        except (ConflictError, NotReadyError) as reason:
-            # The next nudge, or whatever stirs before it, tries again.
-            _log.warning("queued pod not granted", pod=one.name, namespace=one.namespace, reason=str(reason))
-        else:
-            await self._admit(one, granted)
+    # --- inside ----------------------------------------------------------------------------------------------
 
-    def _understood(self, one: Waiting) -> _Read:
-        """What a pod asks; read once per version of it, for a queue may be long and rounds many."""
-        found = self._read.get(one.uid)
-        if found is None or found.pod is not one.pod:
-            asked = _asked(one)
-            if isinstance(asked, str):
-                found = _Read(pod=one.pod, asked=asked)
+    def _leads(self) -> bool:
+        return self._leading() and self._engine.world.fresh
+
+    async def _write(self) -> None:
+        """Write what was decided; what is not written is undone."""
+        openings, self._round.openings = self._round.openings, []
+        results = await asyncio.gather(*(self._opener.open(one) for one in openings), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _complain(self) -> None:
+        """Tell of quotas that cannot be read."""
+        problems = {name: quota.problem for name, quota in self._engine.world.quotas.all().items() if quota.problem}
+        for name, problem in problems.items():
+            if self._complained.get(name) != problem:
+                self._recorder.record(quota_note(name, self._engine.world.quotas.uid_of(name), problem))
+        self._complained = problems
+
+    def _consider(self, unit: Unit) -> None:
+        """Grant a unit, or tell its pods why not."""
+        if any(self._opener.resting(one) for one in unit.members):
+            return
+        had = {one.uid: granted for one in unit.members if (granted := self._half_done(one)) is not None}
+        sentence = unit.waits
+        members: list[Member] = []
+        for one in unit.members:
+            read = self._engine.line.reader.read(one)
+            if isinstance(read, str):
+                sentence = sentence or f"{one.name}: {read}" if unit.group else read
             else:
-                demand = self._engine.demand(asked)
-                found = _Read(pod=one.pod, asked=asked, key=(demand.shape, demand.policy))
-            self._read[one.uid] = found
-        return found
+                members.append((one, read))
+        if not sentence:
+            with self._engine.line.ahead_of(unit.turn):
+                sentence = self._grant(unit, members, had)
+        if not sentence:
+            return
+        if unit.group and not self._engine.world.pods.members(unit.members[0].namespace, unit.group.name):
+            for granted in had.values():  # held by a part of a group that cannot begin, they would lie idle
+                allocation = granted.grant.allocation
+                self._engine.committer.release(allocation.node, allocation.id)
+        for one in unit.members:
+            self._teller.say(one, sentence, self._engine.line.spots.get(one.uid))
 
-    async def _grant(self, one: Waiting, asked: GrantRequest) -> Granted:
-        """The grant that this pod already has, from a leader that stopped half-way, or a new one."""
+    def _half_done(self, one: Waiting) -> Granted | None:
+        """The grant that a pod already has, from a leader that stopped half-way."""
         world = self._engine.world
         grant = world.ledgers.made_for(one.uid)
         inventory = None if grant is None else world.inventories.get(grant.allocation.node)
-        leaving = grant is not None and self._engine.committer.leaving(grant.allocation.id, grant.allocation.node)
-        if grant is not None and inventory is not None and not leaving:
-            return Granted(grant=grant, inventory=inventory)
-        granted, how = await self._engine.grant(asked)
-        self._engine.metrics.grants.labels(how).inc()
-        return granted
-
-    async def _admit(self, one: Waiting, granted: Granted) -> None:
-        """Write the grant into the pod and open the gate; give the grant back if the pod does not take it."""
-        allocation = granted.grant.allocation
-        about = {"pod": one.name, "namespace": one.namespace, "allocation": allocation.id}
-        try:
-            taken = await self._patch(one, granted)
-        except KubeError as reason:
-            # It may have been applied. The grant carries the pod's UID and is found in the next round.
-            _log.warning("queued pod not patched yet", reason=str(reason), **about)
-            return
-        self._done[one.uid] = one.pod
-        if taken:
-            self._engine.metrics.queue_wait.observe(one.age(self._engine.clock.now()))
-            self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
-            _log.info("granted from the queue", **about)
-        else:
-            _log.warning("queued pod does not take its grant", **about)
-            self._engine.committer.release(allocation.node, allocation.id)
-
-    async def _patch(self, one: Waiting, granted: Granted) -> bool:
-        """Patch the pod, reading it again when it has changed; False: it is gone, or refuses the patch.
-
-        Raises:
-            KubeError: nobody knows.
-        """
-        pod, allocation = one.pod, granted.grant.allocation
-        for _ in range(_PATCHES):
-            patch = admission_patch(pod, allocation=allocation, inventory=granted.inventory)
-            try:
-                await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace, kind=JSON_PATCH)
-            except (InvalidError, StaleError, NotFoundError) as reason:
-                _log.info("patch refused", pod=one.name, namespace=one.namespace, reason=str(reason))
-                invalid = isinstance(reason, InvalidError)
-            else:
-                return True
-            current = await self._again(one)
-            if carries(current, allocation.id):
-                return True  # an earlier patch, whose answer was lost
-            if current is None or not self._wants_still(one, Waiting.of(current)):
-                return False
-            if invalid and version_of(current) == version_of(pod):
-                return False
-            pod = current
-        raise StaleError(f"pod {one.namespace}/{one.name} is being edited all the time")
-
-    def _wants_still(self, one: Waiting, current: Waiting | None) -> bool:
-        """Whether an edited pod still waits, for the same: a grant fits the constraints that it was made for."""
-        if current is None:
-            return False
-        before, after = self._understood(one).asked, _asked(current)
-        if isinstance(before, str) or isinstance(after, str):
-            return False
-        return self._engine.demand(before) == self._engine.demand(after)
-
-    async def _again(self, one: Waiting) -> JsonObject | None:
-        """The pod as it is now; None: it is gone."""
-        try:
-            pod = await self._engine.client.get(PODS, one.name, namespace=one.namespace)
-        except NotFoundError:
+        if grant is None or inventory is None:
             return None
-        return pod if pod["metadata"]["uid"] == one.uid else None
+        if self._engine.committer.leaving(grant.allocation.id, grant.allocation.node):
+            return None
+        return Granted(grant=grant, inventory=inventory)
 
-    async def _tell(self, one: Waiting, sentence: str) -> None:
-        """Update Event and annotation, when there is something new to say and not too often."""
-        now, told = self._engine.clock.monotonic(), self._told.get(one.uid)
-        news = told is None or told.sentence != sentence
-        recent = told is not None and now - told.since < self._engine.settings.queue.retell
-        if recent or not (news or one.reason != sentence):
-            return
-        self._told[one.uid] = _Told(sentence=sentence, since=now)
-        if news:
-            self._recorder.record(waiting_note(one, sentence))
-        if one.reason == sentence:
-            return
-        patch = {"metadata": {"uid": one.uid, "annotations": {names.REASON: sentence}}}
-        try:
-            await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace)
-        except KubeError as reason:
-            # Said again in a later round, for the annotation still says something else.
-            _log.info("reason not written", pod=one.name, namespace=one.namespace, reason=str(reason))
+    def _grant(self, unit: Unit, members: Sequence[Member], had: dict[str, Granted]) -> str:
+        """Decide on a unit's grants; else why not, in a sentence. Only what is kept for those before it counts now."""
+        lacking = [(one, read) for one, read in members if one.uid not in had]
+        sentence = self._over_quota(lacking)
+        if sentence:
+            self._drop_spots(lacking)
+            return sentence
+        key = tuple(read.key for _, read in lacking)
+        sentence = self._round.refused.get(key, "")
+        if not sentence:
+            places, sentence = self._places(unit, lacking)
+            if not sentence:
+                return self._decide(members, had, places)
+            self._round.refused[key] = sentence
+        return self._wait(unit, lacking, sentence)
 
+    def _places(self, unit: Unit, lacking: Sequence[Member]) -> tuple[list[Placement], str]:
+        """A place for each; or why not for all of them."""
+        engine, found = self._engine, list[Placement]()
+        sentence = ""
+        for one, read in lacking:
+            try:
+                place_ = place(engine.world.fleet, read.demand, engine.policies.named(read.demand.policy))
+            except RequestError as reason:
+                sentence = str(reason)
+                break
+            if not isinstance(place_, Placement):
+                sentence = place_.summary
+                break
+            found.append(place_)
+            spot = Spot(node=place_.node, containers=place_.containers)
+            engine.line.keep(one, read.demand, spot, turn=unit.turn, fits=True)
+        for one, _ in lacking:
+            engine.line.served(one.uid)
+        if sentence and unit.group:
+            sentence += f"; {len(found)} of {len(lacking)} pods of group {unit.group.name} fit together"
+        return found, sentence
 
-def carries(pod: JsonObject | None, grant_id: str) -> bool:
-    """Whether a pod holds this grant already."""
-    annotations = (pod or {}).get("metadata", {}).get("annotations") or {}
-    return bool(annotations.get(names.ALLOCATION_ID) == grant_id)
+    def _decide(self, members: Sequence[Member], had: dict[str, Granted], places: Sequence[Placement]) -> str:
+        """Count the grants from now on; else why not, in a sentence."""
+        engine = self._engine
+        decided: list[Opening] = []
+        rest = iter(places)
+        sentence = ""
+        for one, read in members:
+            granted = had.get(one.uid)
+            if granted is not None:
+                decided.append(Opening(one=one, granted=granted, fresh=False))
+                continue
+            used = engine.world.accounts.used(one.namespace)
+            granted = engine.decide(read.asked, read.demand, next(rest))
+            if granted is None:
+                sentence = "its node has just gone; it is tried again"
+                break
+            decided.append(Opening(one=one, granted=granted, fresh=True))
+            quota = engine.world.quotas.get(one.namespace)
+            sentence = quota.excess(used, held(granted.grant)) if quota is not None else ""
+            if sentence:
+                break
+        if sentence:
+            for opening in decided:
+                if opening.fresh:
+                    engine.undo(opening.granted)
+            return sentence
+        engine.line.serving.update(opening.one.uid for opening in decided)
+        for opening in decided:
+            engine.line.spots.pop(opening.one.uid, None)
+        self._round.openings.append(decided)
+        return ""
 
+    def _over_quota(self, lacking: Sequence[Member]) -> str:
+        """Why the namespace's quota does not allow these pods, as far as is known before their GPUs are."""
+        if not lacking:
+            return ""
+        namespace = lacking[0][0].namespace
+        quota, used = self._engine.world.quotas.get(namespace), self._engine.world.accounts.used(namespace)
+        if quota is None:
+            return ""
+        for _, read in lacking:
+            asked = least(read.asked.request)
+            if sentence := quota.excess(used, asked):
+                return sentence
+            used += asked
+        return ""
 
-def version_of(pod: Mapping[str, Any]) -> str:
-    """Its resourceVersion."""
-    return str(pod["metadata"]["resourceVersion"])
+    def _wait(self, unit: Unit, lacking: Sequence[Member], sentence: str) -> str:
+        """Keep room for a unit that fits nowhere, where it is entitled to it; returns what to tell it."""
+        if len(lacking) == 1 and (preempting := self._preempt(*lacking[0])):
+            return f"{sentence}; {preempting}"
+        if not lacking or not self._entitled(unit):
+            self._drop_spots(lacking)
+            return sentence
+        spots = self._spots(unit, lacking)
+        if not spots:
+            return sentence
+        self._round.spots += 1
+        self._round.holders.add(unit.members[0].namespace)
+        return f"{sentence}; room is kept for it on {', '.join(sorted({spot.node for spot in spots}))}"
 
+    def _entitled(self, unit: Unit) -> bool:
+        """Whether room is kept for a unit: it has waited long, and is the first of its namespace that has."""
+        settings, first = self._engine.settings.queue, unit.members[0]
+        if self._round.spots >= settings.reservations or first.namespace in self._round.holders:
+            return False
+        return first.age(self._engine.clock.now()) >= settings.reserve_after
 
-def _asked(one: Waiting) -> GrantRequest | str:
-    """A waiting pod's request; or what is wrong with it, in a sentence for its user."""
-    try:
-        request = parse_pod(one.pod)
-    except RequestError as reason:
-        return str(reason)
-    if request is None:
-        return "waits for a GPU but asks for none any more; delete the pod and create it again"
-    bare = unwalled(one.pod, [asking.container for asking in request.containers])
-    if bare is not None:
-        return (
-            f"has vramshare's gate, but container {bare!r} lacks its files: the webhook did not see the pod; "
-            f"create it again in a namespace labelled {names.INJECT_LABEL}={names.INJECT_ENABLED}, not opted out"
-        )
-    return GrantRequest(
-        request=request,
-        pod=one.pod,
-        namespace=one.namespace,
-        pod_name=one.name,
-        owner=owner_of(one.pod),
-        uid=one.uid,
-    )
+    def _spots(self, unit: Unit, lacking: Sequence[Member]) -> list[Spot]:
+        """Where room is kept for each of a unit's pods, the same as before where that still stands; none: nowhere."""
+        line, fleet = self._engine.line, self._engine.world.fleet
+        found: list[Spot] = []
+        for one, read in lacking:
+            spot = line.spot(one)
+            if spot is None or not stands(fleet, read.demand, spot):
+                spot = nearest(fleet, read.demand)
+            if spot is None:
+                self._drop_spots(lacking)
+                return []
+            line.keep(one, read.demand, spot, turn=unit.turn)
+            line.spots[one.uid] = spot
+            found.append(spot)
+        return found
+
+    def _drop_spots(self, lacking: Sequence[Member]) -> None:
+        """Keep no room for these any more."""
+        for one, _ in lacking:
+            self._engine.line.served(one.uid)
+            self._engine.line.spots.pop(one.uid, None)
+
+    def _preempt(self, one: Waiting, read: Reading) -> str:
+        """Have others evicted for a pod, if the settings and priorities say so; what to tell it. Empty: not so."""
+        preemption = self._preemptor.find(one, read.demand)
+        if preemption is None or self._round.spots >= self._engine.settings.queue.reservations:
+            return ""
+        self._round.spots += 1
+        self._engine.line.keep(one, read.demand, preemption.spot, turn=one.turn)
+        self._engine.line.spots[one.uid] = preemption.spot
+        self._preemptor.order(one, preemption)
+        return f"pods of lower priority on {preemption.spot.node} make room for it"

@@ -52,11 +52,11 @@ class Duties:
         self.mover = Mover(engine, self.recorder, leading=self._leads)
         self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)
         signals = engine.world.signals
-        signals.carrier = self.reaper.touched
-        signals.grants = self.reaper.listed
+        signals.carrier = self._carried
+        signals.grants = self._listed
         signals.inventory = self._reported
-        signals.room = self.dispatcher.stirred
-        signals.queue = self.dispatcher.stirred
+        signals.room = self._stirred
+        signals.queue = self._stirred
 
     @property
     def leading(self) -> bool:
@@ -116,6 +116,19 @@ class Duties:
                 await self._election.resign()
         except (KubeError, TimeoutError) as reason:
             _log.warning("leadership not given up, it runs out by itself", reason=str(reason))
+
+    def _carried(self, grant_id: str) -> None:
+        self._engine.world.accounts.appeared(grant_id)
+        self.reaper.touched(grant_id)
+
+    def _stirred(self) -> None:
+        self._engine.line.stirred()
+        self.dispatcher.stirred()
+
+    def _listed(self, gone: set[str], new: set[str]) -> None:
+        self._engine.world.accounts.listed(gone, new)
+        self.reaper.listed(gone, new)
+        self._engine.line.listed(new)
 
     def _reported(self, node: str) -> None:
         self.reaper.reported(node)

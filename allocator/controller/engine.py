@@ -13,21 +13,23 @@ import structlog
 
 from allocator.api import names
 from allocator.api.allocation import Allocation
-from allocator.api.errors import ConflictError, NotReadyError
+from allocator.api.errors import ConflictError, MustWaitError, NoCapacityError, NotReadyError, OverQuotaError
 from allocator.api.grant import Grant
+from allocator.api.request import WhenFull
 from allocator.controller.committer import Committer
 from allocator.controller.desk import RefusedError
+from allocator.controller.line import Line
 from allocator.controller.metrics import Metrics
-from allocator.controller.planning import check_names, may_reuse, new_grant
+from allocator.controller.planning import check_names, demand_of, may_reuse, new_grant
 from allocator.controller.public import Granted, GrantRequest
-from allocator.controller.settings import AllocatorSettings
+from allocator.controller.settings import AllocatorSettings, OverQuota
 from allocator.controller.shelf import read
 from allocator.controller.world import World
 from allocator.core.demand import PodDemand
 from allocator.core.fitting import takes_still
-from allocator.core.placement import place
+from allocator.core.placement import Placement
 from allocator.core.policies import Policies
-from allocator.core.reasons import NoFit
+from allocator.core.quota import least
 from allocator.kube import CONFIGMAPS, Client, Clock, KubeError
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +42,7 @@ class Engine:
     Attributes:
         client: the session with the API server.
         world: the cluster as seen.
+        line: who waits, and what is kept for whom.
         committer: writes ledgers.
         policies: how to pack.
         settings: how to behave.
@@ -50,6 +53,7 @@ class Engine:
 
     client: Client
     world: World
+    line: Line
     committer: Committer
     policies: Policies
     settings: AllocatorSettings
@@ -61,14 +65,17 @@ class Engine:
         """A grant, and how it came about: granted, reused or planned.
 
         Raises:
-            RequestError, NoCapacityError, ConflictError, NotReadyError: see `Allocator.grant`.
+            RequestError, OverQuotaError, NoCapacityError, ConflictError, NotReadyError: see `Allocator.grant`.
         """
         if not self.world.fresh:
             raise NotReadyError("the allocator has not seen the cluster lately; try again shortly")
         check_names(asked)
         demand = self.demand(asked)
+        self._refer_to_queue(asked, demand)
         if not asked.dry_run and (reused := self._reusable(asked, demand)) is not None:
             return reused, "reused"
+        if not asked.uid and (obstacle := self.world.accounts.obstacle(asked.namespace, gpus=self.world.fleet.gpus)):
+            raise MustWaitError(obstacle)
         commit = self.settings.commit
         try:
             async with asyncio.timeout(commit.patience):
@@ -84,13 +91,47 @@ class Engine:
 
     def demand(self, asked: GrantRequest) -> PodDemand:
         """What a pod needs of GPUs and of its node."""
-        runtime = (asked.pod.get("spec") or {}).get("runtimeClassName") or self.settings.runtime_class
-        return PodDemand.from_pod(
-            asked.pod,
-            asked.request,
-            runtime=self.world.runtimes.get(runtime),
-            tolerations=self.settings.tolerations,
-        )
+        return demand_of(asked, runtimes=self.world.runtimes.get, settings=self.settings)
+
+    def decide(self, asked: GrantRequest, demand: PodDemand, found: Placement) -> Granted | None:
+        """Make a place a grant, and count it from now on, unless it is a dry run. None: the node has just gone.
+
+        What is decided is to be written by `commit`, or forgotten by `undo`.
+        """
+        inventory = self.world.inventories.get(found.node)
+        if inventory is None:
+            return None
+        grant = new_grant(asked, found, grant_id=self.new_id(), now=self.clock.now())
+        if not asked.dry_run:
+            self.world.fleet.assume(grant, demand.shape.usage, shape=demand.shape)
+            self.world.accounts.expect(grant)
+        return Granted(grant=grant, inventory=inventory)
+
+    async def commit(self, granted: Granted) -> bool:
+        """Write a decided grant; False: a race was lost, and it counts no longer.
+
+        Raises:
+            NotReadyError: the ledger cannot be written. The grant counts no longer.
+        """
+        grant = granted.grant
+        try:
+            await self.committer.add(grant)
+        except RefusedError as reason:
+            self.undo(granted)
+            _log.info("planning again", allocation=grant.allocation.id, reason=str(reason))
+            return False
+        except NotReadyError:
+            self.undo(granted)
+            raise
+        finally:
+            self.world.accounts.settled(grant)
+        return True
+
+    def undo(self, granted: Granted) -> None:
+        """Forget a decision that was not written."""
+        allocation = granted.grant.allocation
+        self.world.fleet.forget(allocation.node, allocation.id)
+        self.world.accounts.settled(granted.grant)
 
     async def recognise(self, namespace: str, allocation: Allocation) -> Granted | None:
         """See `Allocator.recognise`."""
@@ -104,31 +145,43 @@ class Engine:
             return None
         return Granted(grant=grant, inventory=inventory)
 
+    def _refer_to_queue(self, asked: GrantRequest, demand: PodDemand) -> None:
+        """Refer pods of namespaces with a quota, and those of a group, to the queue, where one replica alone counts.
+
+        Raises:
+            OverQuotaError: the pod would be denied there, as far as can be seen from here.
+            NoCapacityError: nothing fits now, and the pod does not want to wait.
+            MustWaitError: it has to pass the queue.
+        """
+        if asked.uid:
+            return
+        group, rejects = asked.request.group, asked.request.when_full is WhenFull.REJECT
+        quota = self.world.quotas.get(asked.namespace)
+        if quota is None and group is None:
+            return
+        over = ""
+        if quota is not None:
+            over = quota.excess(self.world.accounts.used(asked.namespace), least(asked.request))
+        if over and (rejects or self.settings.over_quota is OverQuota.DENY):
+            raise OverQuotaError(over)
+        if rejects:
+            self.line.place(asked, demand)
+        if group is not None:
+            raise MustWaitError(over or f"group {group.name} starts with {group.size} pods; it waits for all of them")
+        raise MustWaitError(over or "its namespace has a GPU quota, which the queue counts; it waits for its turn")
+
     async def _attempt(self, asked: GrantRequest, demand: PodDemand) -> Granted | None:
         """Place, assume, commit. None: lost a race, plan again."""
-        fleet = self.world.fleet
-        found = place(fleet, demand, self.policies.named(demand.policy))
-        if isinstance(found, NoFit):
-            if not asked.uid and not asked.dry_run:
-                fleet.observe(demand.shape)  # once per pod: a queued one comes again, with its UID
-            raise found.error()
-        inventory = self.world.inventories.get(found.node)
-        if inventory is None:
-            return None
-        grant = new_grant(asked, found, grant_id=self.new_id(), now=self.clock.now())
-        if asked.dry_run:
-            return Granted(grant=grant, inventory=inventory)
-        fleet.assume(grant, demand.shape.usage, shape=demand.shape)
         try:
-            await self.committer.add(grant)
-        except RefusedError as reason:
-            fleet.forget(found.node, grant.allocation.id)
-            _log.info("planning again", allocation=grant.allocation.id, reason=str(reason))
-            return None
-        except NotReadyError:
-            fleet.forget(found.node, grant.allocation.id)
+            found = self.line.place(asked, demand)
+        except NoCapacityError:
+            if not asked.uid and not asked.dry_run:
+                self.world.fleet.observe(demand.shape)  # once per pod: a queued one comes again, with its UID
             raise
-        return Granted(grant=grant, inventory=inventory)
+        granted = self.decide(asked, demand, found)
+        if granted is None or asked.dry_run or await self.commit(granted):
+            return granted
+        return None
 
     def _reusable(self, asked: GrantRequest, demand: PodDemand) -> Granted | None:
         """A grant that an earlier create of the same pod left behind, if no pod carries it and this one may use it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator.api.allocation import Allocation
-from allocator.api.errors import FormatError, MustWaitError, RequestError
+from allocator.api.errors import FormatError, NoCapacityError, RequestError
 from allocator.api.grant import Grant
 from allocator.controller.public import GrantRequest
 from allocator.controller.reading import Reader, Reading
@@ -25,7 +25,7 @@ from allocator.core.placement import Placement, place
 from allocator.core.policies import Policies
 from allocator.core.queue import Turn, Waiting, priority_of
 from allocator.core.quota import least
-from allocator.core.reservation import Claim, stands
+from allocator.core.reservation import Spot, stands
 from allocator.core.resources import Usage
 from allocator.kube import Clock
 
@@ -44,7 +44,7 @@ class _Kept:
         uid: the pod's.
         grant: what it would get.
         usage: what it takes of the node beside.
-        fits: whether it is free now; else it is claimed, and will be.
+        fits: whether it is free now; else it is reserved, and will be.
     """
 
     turn: Turn
@@ -57,7 +57,7 @@ class _Kept:
 class Line:
     """The waiting pods in order, and the room kept for them. `stirred` tells it that something has changed."""
 
-    def __init__(self, world: World, policies: Policies, reader: Reader, *, clock: Clock, claims: int) -> None:
+    def __init__(self, world: World, policies: Policies, reader: Reader, *, clock: Clock, spots: int) -> None:
         """Prepare.
 
         Args:
@@ -65,15 +65,17 @@ class Line:
             policies: how to pack.
             reader: reads waiting pods.
             clock: time.
-            claims: for how many pods or groups that fit nowhere room is kept at most.
+            spots: for how many pods or groups that fit nowhere room is kept at most.
         """
         self.reader = reader
-        self.claims: dict[str, Claim] = {}
+        self.spots: dict[str, Spot] = {}
         """What the leader has chosen and the pods' annotations may not show yet, by UID."""
+        self.serving: set[str] = set()
+        """UIDs of pods whose grants are being written."""
         self._world = world
         self._policies = policies
         self._clock = clock
-        self._most_claims = claims
+        self._most_spots = spots
         self._kept: list[_Kept] = []
         self._units: list[Unit] | None = None
         self._stale = True
@@ -103,15 +105,15 @@ class Line:
             entries = [(one, None if isinstance(read, str) else read.group) for one, read in readings]
             self._units = units(entries, self._world.pods.members)
             uids = {one.uid for one in waiting}
-            self.claims = {uid: claim for uid, claim in self.claims.items() if uid in uids}
+            self.spots = {uid: spot for uid, spot in self.spots.items() if uid in uids}
         return self._units
 
-    def claim(self, one: Waiting) -> Claim | None:
+    def spot(self, one: Waiting) -> Spot | None:
         """The place that the leader has chosen for a pod."""
-        if one.uid in self.claims:
-            return self.claims[one.uid]
+        if one.uid in self.spots:
+            return self.spots[one.uid]
         try:
-            return Claim.from_text(one.reserved) if one.reserved else None
+            return Spot.from_text(one.reserved) if one.reserved else None
         except FormatError:
             return None
 
@@ -120,8 +122,7 @@ class Line:
 
         Raises:
             RequestError: there is no such policy.
-            MustWaitError: there is room, but others wait for it.
-            NoCapacityError: there is none.
+            NoCapacityError: there is no room, or others wait for it.
         """
         fleet, policy = self._world.fleet, self._policies.named(demand.policy)
         with self.ahead_of(Turn.newcomer(priority_of(asked.pod))):
@@ -132,7 +133,7 @@ class Line:
         if self._kept:
             with self._lifted(list(self._kept)):
                 if isinstance(place(fleet, demand, policy), Placement):
-                    raise MustWaitError(f"{error.summary}; the room that there is, is kept for pods that wait longer")
+                    raise NoCapacityError(f"{error.summary}; the room that there is, is kept for pods that wait longer")
         raise error
 
     @contextmanager
@@ -149,18 +150,18 @@ class Line:
             self._world.fleet.unhold(one.grant)
             self._kept.remove(one)
 
-    def keep(self, one: Waiting, demand: PodDemand, claim: Claim, *, turn: Turn, fits: bool = False) -> None:
+    def keep(self, one: Waiting, demand: PodDemand, spot: Spot, *, turn: Turn, fits: bool = False) -> None:
         """Keep a place for a pod from now on.
 
         Args:
             one: the pod.
             demand: what it needs.
-            claim: the place.
+            spot: the place.
             turn: its, or its group's: whose turn comes first is not held up by it.
             fits: whether the place is free now.
         """
         self.served(one.uid)
-        allocation = Allocation(id=f"keep-{_label(one.uid)}0", node=claim.node, containers=claim.containers)
+        allocation = Allocation(id=f"keep-{_label(one.uid)}0", node=spot.node, containers=spot.containers)
         grant = Grant(
             allocation=allocation, namespace=one.namespace, pod=one.name, granted=self._clock.now(), uid=one.uid
         )
@@ -190,15 +191,15 @@ class Line:
         if not self._world.pods.depth():
             return
         refused: set[object] = set()
-        claimed = 0
+        reserved = 0
         for unit in self.units():
             if len(refused) >= _MOST_KINDS or len(self._kept) >= _MOST_KEPT:
                 break
             if not unit.missing:
-                claimed += self._keep_unit(unit, refused, claims=claimed < self._most_claims)
+                reserved += self._keep_unit(unit, refused, spots=reserved < self._most_spots)
 
-    def _keep_unit(self, unit: Unit, refused: set[object], *, claims: bool) -> bool:
-        """Keep a unit's places, those where it fits now or those that it has claimed; whether it was the latter."""
+    def _keep_unit(self, unit: Unit, refused: set[object], *, spots: bool) -> bool:
+        """Keep a unit's places, those where it fits now or those that it has reserved; whether it was the latter."""
         members = [(one, self.reader.read(one)) for one in unit.members if not self._granted(one)]
         readable = [(one, read) for one, read in members if not isinstance(read, str)]
         if len(readable) < len(members) or self._over_quota(readable):
@@ -209,10 +210,10 @@ class Line:
                 return False
             refused.add(key)
         found = False
-        for one, read in readable if claims else ():
-            claim = self.claim(one)
-            if claim is not None and stands(self._world.fleet, read.demand, claim):
-                self.keep(one, read.demand, claim, turn=unit.turn)
+        for one, read in readable if spots else ():
+            spot = self.spot(one)
+            if spot is not None and stands(self._world.fleet, read.demand, spot):
+                self.keep(one, read.demand, spot, turn=unit.turn)
                 found = True
         return found
 
@@ -227,12 +228,12 @@ class Line:
                 for before, _ in members[:at]:
                     self.served(before.uid)
                 return False
-            claim = Claim(node=found.node, containers=found.containers)
-            self.keep(one, read.demand, claim, turn=turn, fits=True)
+            spot = Spot(node=found.node, containers=found.containers)
+            self.keep(one, read.demand, spot, turn=turn, fits=True)
         return True
 
     def _granted(self, one: Waiting) -> bool:
-        return self._world.ledgers.made_for(one.uid) is not None
+        return one.uid in self.serving or self._world.ledgers.made_for(one.uid) is not None
 
     def _over_quota(self, members: list[tuple[Waiting, Reading]]) -> bool:
         """Whether a quota holds them up: then no room need be kept."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
+from allocator.core.preempt import Victim
 from allocator.core.queue import Waiting
 from allocator.core.stuck import Unbound
 from allocator.kube import Note
@@ -14,9 +15,9 @@ def granted_note(grant: Grant, *, pod: str, uid: str) -> Note:
     """A pod has its slices: `Allocated 2Gi, 25% of GPU-… on node x`, each with its container where there are more."""
     containers = grant.allocation.containers
     if len(containers) == 1:
-        (parts,) = map(_held, containers.values())
+        (parts,) = map(held, containers.values())
     else:
-        parts = "; ".join(f"{name}: {_held(slices)}" for name, slices in containers.items())
+        parts = "; ".join(f"{name}: {held(slices)}" for name, slices in containers.items())
     return Note(
         kind="Pod",
         namespace=grant.namespace,
@@ -27,7 +28,7 @@ def granted_note(grant: Grant, *, pod: str, uid: str) -> Note:
     )
 
 
-def _held(slices: Iterable[Slice]) -> str:
+def held(slices: Iterable[Slice]) -> str:
     """One container's slices."""
     return ", ".join(f"{one.memory.rounded()}{f', {one.cores}%' if one.cores else ''} of {one.uuid}" for one in slices)
 
@@ -45,9 +46,51 @@ def waiting_note(waiting: Waiting, sentence: str) -> Note:
     )
 
 
+def refused_note(grant: Grant, message: str) -> Note:
+    """A waiting pod was granted slices, and something does not let them be written into it."""
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="GrantRefused",
+        message=(
+            f"could have GPUs on node {grant.allocation.node}, but the change that lets it start was refused; a policy "
+            f"or another webhook has to let vramshare's service account patch it: {message}"
+        ),
+        level=WARNING,
+    )
+
+
+def quota_note(namespace: str, uid: str, problem: str) -> Note:
+    """A namespace's quota cannot be read."""
+    return Note(
+        kind="Namespace",
+        namespace=namespace,
+        name=namespace,
+        uid=uid,
+        reason="QuotaUnreadable",
+        message=problem,
+        level=WARNING,
+    )
+
+
+def preempted_note(victim: Victim, *, priority: int) -> Note:
+    """A pod was evicted for one of higher priority."""
+    return Note(
+        kind="Pod",
+        namespace=victim.namespace,
+        name=victim.name,
+        uid=victim.uid,
+        reason="Preempted",
+        message=f"makes room on node {victim.node} for a pod of priority {priority}; its own is {victim.priority}",
+        level=WARNING,
+    )
+
+
 def releasing_note(grant: Grant) -> Note:
     """A pod is gone, but what it held is not free yet."""
-    parts = "; ".join(_held(slices) for slices in grant.allocation.containers.values())
+    parts = "; ".join(held(slices) for slices in grant.allocation.containers.values())
     return Note(
         kind="Pod",
         namespace=grant.namespace,

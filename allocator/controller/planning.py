@@ -2,20 +2,37 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from allocator.api.allocation import Allocation, Slice
 from allocator.api.errors import RequestError
 from allocator.api.grant import Grant
 from allocator.api.request import PodRequest, normalised_annotations
 from allocator.controller.public import GrantRequest
+from allocator.controller.settings import AllocatorSettings
+from allocator.core.demand import PodDemand
 from allocator.core.placement import Placement
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _GENERATED: Final = re.compile(r"[a-z0-9][-a-z0-9.]{0,251}\*")
+
+
+def demand_of(
+    asked: GrantRequest, *, runtimes: Callable[[str], Mapping[str, Any] | None], settings: AllocatorSettings
+) -> PodDemand:
+    """What a pod needs of GPUs and of its node.
+
+    Args:
+        asked: the pod and its request.
+        runtimes: finds a RuntimeClass by its name.
+        settings: what the webhook will add to the pod.
+    """
+    runtime = (asked.pod.get("spec") or {}).get("runtimeClassName") or settings.runtime_class
+    return PodDemand.from_pod(asked.pod, asked.request, runtime=runtimes(runtime), tolerations=settings.tolerations)
 
 
 def check_names(asked: GrantRequest) -> None:

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import numpy as np
+
 from allocator.api.grant import Grant
 from allocator.api.inventory import Inventory
 from allocator.core.demand import Shape, SliceAsk
@@ -47,6 +49,11 @@ class Fleet:
     def node(self, name: str) -> NodeState | None:
         """One node; None: nothing is known of it."""
         return self._nodes.get(name)
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs there are."""
+        return int(np.count_nonzero(self.table.capacity))
 
     def view(self, shape: Shape, rater: Rater) -> View:
         """How good each node is for a shape under a policy, as of now."""

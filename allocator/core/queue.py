@@ -91,10 +91,11 @@ class Waiting:
         return str(_annotations(self.pod).get(names.RESERVED, ""))
 
     def same(self, other: "Waiting") -> bool:
-        """Whether nothing that matters to placing it differs: what vramshare tells it does not."""
+        """Whether nothing differs that matters to placing it, or to who may change it: vramshare's own words do not."""
         mine, others = self.pod, other.pod
         return (
             self.uid == other.uid
+            and mine["metadata"].get("labels") == others["metadata"].get("labels")
             and mine.get("spec") == others.get("spec")
             and _asking(mine) == _asking(others)
             and self.reserved == other.reserved

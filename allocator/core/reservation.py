@@ -1,8 +1,8 @@
 """Room that is kept for a pod that has waited long, so that smaller ones cannot pass it by for ever.
 
-A claim names a node and GPUs, taken or not. It counts like a grant towards everybody who comes later: they may use
-what is left beside it (backfill), and no GPU of the claim takes anything that the claim needs. As pods there end,
-the claim fills up, and the pod is granted. How long others will run is not known, so the claim is where least is
+A spot names a node and GPUs, taken or not. It counts like a grant towards everybody who comes later: they may use
+what is left beside it (backfill), and no GPU of the spot takes anything that the spot needs. As pods there end,
+the spot fills up, and the pod is granted. How long others will run is not known, so the spot is where least is
 missing now.
 """
 
@@ -25,7 +25,7 @@ _LOOKS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Spot:
     """What is kept for a pod.
 
     Attributes:
@@ -42,7 +42,7 @@ class Claim:
         return f"{self.node}: {'; '.join(parts)}"
 
     @classmethod
-    def from_text(cls, text: str) -> "Claim":
+    def from_text(cls, text: str) -> "Spot":
         """Read an annotation.
 
         Raises:
@@ -58,16 +58,16 @@ class Claim:
         return cls(node=node, containers=containers)
 
 
-def stands(fleet: Fleet, demand: PodDemand, claim: Claim) -> bool:
-    """Whether a claim is what this pod could get there if everybody else ended: not more, and not elsewhere."""
-    node = fleet.node(claim.node)
-    if node is None or tuple(claim.containers) != demand.containers:
+def stands(fleet: Fleet, demand: PodDemand, spot: Spot) -> bool:
+    """Whether a spot is what this pod could get there if everybody else ended: not more, and not elsewhere."""
+    node = fleet.node(spot.node)
+    if node is None or tuple(spot.containers) != demand.containers:
         return False
     left = _emptied(node)
     if node_refusal(left, demand.shape) is not None:
         return False
     gpus = {state.gpu.uuid: state for state in left.gpus if usable(state, demand.shape)}
-    for ask, slices in zip(demand.shape.asks, claim.containers.values(), strict=True):
+    for ask, slices in zip(demand.shape.asks, spot.containers.values(), strict=True):
         if len({one.uuid for one in slices}) != ask.gpus or len(slices) != ask.gpus:
             return False
         for one in slices:
@@ -78,9 +78,9 @@ def stands(fleet: Fleet, demand: PodDemand, claim: Claim) -> bool:
     return all(state.free_memory >= 0 and state.free_cores >= 0 for state in gpus.values())
 
 
-def nearest(fleet: Fleet, demand: PodDemand) -> Claim | None:
+def nearest(fleet: Fleet, demand: PodDemand) -> Spot | None:
     """Where a pod that fits nowhere now has least to wait for. None: it fits nowhere even if everybody else ended."""
-    best: tuple[float, str, Claim] | None = None
+    best: tuple[float, str, Spot] | None = None
     for name in _promising(fleet, demand.shape):
         node = fleet.node(name)
         if node is None:
@@ -91,7 +91,7 @@ def nearest(fleet: Fleet, demand: PodDemand) -> Claim | None:
             continue
         missing = _missing(node, found)
         if best is None or (missing, name) < best[:2]:
-            best = (missing, name, Claim(node=name, containers=slices_of(node, demand, found)))
+            best = (missing, name, Spot(node=name, containers=slices_of(node, demand, found)))
     return None if best is None else best[2]
 
 
@@ -109,7 +109,7 @@ def _promising(fleet: Fleet, shape: Shape) -> Iterable[str]:
 
 
 def _emptied(node: NodeState) -> NodeState:
-    """The node without any grants. What others before us have claimed, and what is no grant, stays."""
+    """The node without any grants. What others before us have reserved, and what is no grant, stays."""
     return node.without([*node.ledger, *node.assumed])
 
 
@@ -121,7 +121,7 @@ def _assigned(node: NodeState, left: NodeState, shape: Shape) -> Assignment | No
 
 
 def _missing(node: NodeState, found: Assignment) -> float:
-    """How much of the claimed GPUs has to become free, in GPUs."""
+    """How much of the reserved GPUs has to become free, in GPUs."""
     memory: dict[int, int] = {}
     cores: dict[int, int] = {}
     for part in (part for parts in found for part in parts):

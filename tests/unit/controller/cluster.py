@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 from allocator.api import names
@@ -12,8 +13,10 @@ from allocator.api.inventory import Gpu, Inventory
 from allocator.api.quantities import Memory
 from allocator.api.request import parse_pod
 from allocator.controller import AgentSettings, Allocator, AllocatorSettings, CommitSettings, Granted, GrantRequest
+from allocator.controller.settings import UnseenSettings
 from allocator.core.ledger import Ledger, overbooked
-from allocator.kube import CONFIGMAPS, LEASES, NODES, PODS
+from allocator.kube import CONFIGMAPS, LEASES, NAMESPACES, NODES, PODS
+from allocator.kube.events import stamp
 from tests.unit.kube.clockwork import ManualClock, until
 from tests.unit.kube.fakeapi import FakeApi
 from webhook.mutation import files
@@ -23,6 +26,7 @@ SETTINGS = AllocatorSettings(
     identity="one",
     agents=AgentSettings(may_be_absent=True),
     commit=CommitSettings(patience=30, attempts=8, company=0),
+    unseen=UnseenSettings(most=10_000, share=float("inf"), strikes=10_000),  # most tests never make their pods
 )
 
 
@@ -34,6 +38,7 @@ class Cluster:
         self.clock = ManualClock()
         self.inventories: dict[str, Inventory] = {}
         self._ids = itertools.count(1)
+        self.api.put(NAMESPACES, {"metadata": {"name": "team", "labels": {names.INJECT_LABEL: names.INJECT_ENABLED}}})
         for node in nodes or ("n1",):
             self.add_node(node, gpus=gpus)
 
@@ -109,9 +114,23 @@ class Cluster:
             if released != inventory.released:
                 self.publish(replace(inventory, released=released))
 
-    def queue_pod(self, name: str, *, mib: int = 100, priority: int = 0, gates: tuple[str, ...] = ()) -> dict:
-        """A pod behind our gate, as the webhook leaves it."""
-        annotations = {
+    def queue_pod(
+        self,
+        name: str,
+        *,
+        mib: int = 100,
+        priority: int = 0,
+        gates: tuple[str, ...] = (),
+        namespace: str = "team",
+        waited: int = 0,
+        **annotations: str,
+    ) -> dict:
+        """A pod behind our gate, as the webhook left it `waited` seconds ago. Each is a second younger than the last.
+
+        Further annotations go by their last word: `group_size="2"`.
+        """
+        asked = {f"{names.DOMAIN}/{word.replace('_', '-')}": value for word, value in annotations.items()}
+        results = {
             names.STATUS: names.STATUS_QUEUED,
             names.memory_annotation("c"): f"{mib}Mi",
             names.preload_annotation("c"): "",
@@ -119,8 +138,8 @@ class Cluster:
         body = {
             "metadata": {
                 "name": name,
-                "annotations": annotations,
-                "creationTimestamp": f"2026-01-01T00:00:{next(self._ids):02}Z",
+                "annotations": results | asked,
+                "creationTimestamp": stamp(self.clock.now() + timedelta(seconds=next(self._ids) - waited)),
             },
             "spec": {
                 "priority": priority,
@@ -129,11 +148,11 @@ class Cluster:
             },
             "status": {"phase": "Pending"},
         }
-        return self.api.put(PODS, body, namespace="team")
+        return self.api.put(PODS, body, namespace=namespace)
 
-    def annotation(self, pod: str, name: str) -> str | None:
-        """One annotation of a pod in `team`."""
-        return self.api.see(PODS, pod, namespace="team")["metadata"]["annotations"].get(name)
+    def annotation(self, pod: str, name: str, *, namespace: str = "team") -> str | None:
+        """One annotation of a pod."""
+        return self.api.see(PODS, pod, namespace=namespace)["metadata"]["annotations"].get(name)
 
     @asynccontextmanager
     async def allocator(self, *, leads: bool = True, client=None, **changes):

@@ -181,6 +181,7 @@ async def test_a_pod_that_refuses_its_patch_is_left_until_it_changes():
         await rounds(cluster, 5)
         assert cluster.ledger_writes() == writes
         cluster.api.before = lambda *_: None
+        pod["metadata"]["labels"] = {"edited": "yes"}
         cluster.api.put(PODS, pod, namespace="team")
         await rounds(cluster)
         assert len(cluster.ledger().grants) == 1
@@ -278,6 +279,7 @@ async def test_a_grant_on_its_way_back_is_given_to_nobody():
         await rounds(cluster, 2)
         [refused] = cluster.ledger().grants
         shut[0] = False
+        pod["metadata"]["labels"] = {"edited": "yes"}
         cluster.api.put(PODS, pod, namespace="team")
         await rounds(cluster, 12)
         [kept] = cluster.ledger().grants

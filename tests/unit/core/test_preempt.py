@@ -34,7 +34,7 @@ def test_one_victim_is_better_than_two(make: Make):
     found = cheapest(make.fleet, make.pod(14), [*pair, single], priority=10)
     assert found is not None
     assert found.victims == (single,)
-    assert found.claim.node == "b"
+    assert found.spot.node == "b"
 
 
 def test_among_as_many_those_of_lowest_priority_go(make: Make):

@@ -2,7 +2,14 @@
 
 import pytest
 
-from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError, RequestError
+from allocator.api.errors import (
+    ConflictError,
+    MustWaitError,
+    NoCapacityError,
+    NotReadyError,
+    OverQuotaError,
+    RequestError,
+)
 from webhook.denials import denial
 from webhook.review import ReviewError
 
@@ -20,6 +27,19 @@ def test_no_capacity_is_too_many_requests() -> None:
     """Nothing is wrong with the request; there is only no room."""
     got = denial(NoCapacityError("needs 2Gi"))
     assert (got.code, got.reason, got.message) == (429, "TooManyRequests", "no GPU capacity now: needs 2Gi")
+
+
+def test_over_quota_is_forbidden() -> None:
+    """As the API server answers where its own quotas are used up."""
+    got = denial(OverQuotaError("over the namespace's quota: needs 2Gi"))
+    assert (got.code, got.reason, got.message) == (403, "Forbidden", "over the namespace's quota: needs 2Gi")
+
+
+def test_a_pod_that_must_wait_and_cannot_is_told_how_it_could() -> None:
+    """Only a pod that names its node gets here."""
+    got = denial(MustWaitError("its namespace has a GPU quota"))
+    assert got.code == 429
+    assert got.message.startswith("its namespace has a GPU quota; a pod with spec.nodeName cannot wait")
 
 
 @pytest.mark.parametrize("error", [ConflictError("busy"), NotReadyError("unseen"), TimeoutError()])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocator.api.errors import ConflictError, NoCapacityError, NotReadyError
+from allocator.api.errors import ConflictError, MustWaitError, NoCapacityError, NotReadyError
 from tests.unit.webhook.support import FakeAllocator, admit, container, env, gpu_pod, pod
 
 FULL = NoCapacityError("needs 2Gi; the best GPU has 1Gi free")
@@ -27,6 +27,20 @@ async def test_queued_pod_has_the_same_spec_as_a_granted_one() -> None:
     granted = (await admit(made)).spec
     del queued["schedulingGates"], granted["affinity"]
     assert queued == granted
+
+
+async def test_a_pod_that_must_pass_the_queue_does_so_even_if_it_wants_none() -> None:
+    """Whether it fits cannot be told at admission: of a group, or of a namespace with a quota."""
+    made = gpu_pod()
+    made["metadata"]["annotations"]["vramshare.io/when-full"] = "reject"
+    got = await admit(made, allocator=FakeAllocator(failure=MustWaitError("its namespace has a GPU quota")))
+    assert got.spec["schedulingGates"] == [{"name": "vramshare.io/capacity"}]
+
+
+async def test_a_pod_that_names_its_node_cannot_pass_the_queue() -> None:
+    """No gate can hold it."""
+    with pytest.raises(MustWaitError):
+        await admit(gpu_pod(nodeName="node-a"), allocator=FakeAllocator(failure=MustWaitError("a quota")))
 
 
 async def test_users_preload_is_saved_for_later() -> None:
