@@ -111,7 +111,7 @@ def _start_cluster(stage: Stage, descriptions: dict[str, Path], isolation: str) 
     cluster = stage.folder / "cluster"
     stage.kubeconfig.unlink(missing_ok=True)  # of an earlier run
     argv: list[object] = [sys.executable, "-m", "devcluster", "up", "--dir", cluster, "--nodes", nodes_file]
-    argv += ["--isolation", isolation]
+    argv += ["--isolation", isolation, "--rbac"]
     stage.processes.start("cluster", argv, PYTHONPATH=str(ROOT / "scripts"))
     count = len(stage.nodes)
 

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how late changed annotations reach downwardAPI volumes; default: at once",
     )
+    up.add_argument("--rbac", action="store_true", help="let service accounts do only what their roles allow")
     up.add_argument("--verbose", action="store_true", help="log on stderr what the components do")
     return parser
 
@@ -51,6 +52,7 @@ async def _up(arguments: argparse.Namespace) -> None:
         port=arguments.port,
         isolation=arguments.isolation,
         volume_refresh=arguments.volume_refresh,
+        enforce_rbac=arguments.rbac,
     ) as cluster:
         print(f"ready {cluster.url}", flush=True)
         await stopped.wait()

@@ -46,6 +46,7 @@ class Cluster:
         isolation: str = "",
         fake_driver: str | os.PathLike[str] = _FAKE_DRIVER,
         volume_refresh: float = 0.0,
+        enforce_rbac: bool = False,
     ) -> None:
         """Describe a cluster.
 
@@ -57,6 +58,7 @@ class Cluster:
             isolation: forces a kind of isolation; empty takes the strongest that works here.
             fake_driver: folder of the simulated GPU driver's libraries.
             volume_refresh: see :class:`devcluster.kubelet.kubelet.Settings`.
+            enforce_rbac: let service accounts do only what their roles allow.
         """
         self.folder = pathlib.Path(dir).resolve()
         self.kubeconfig = str(self.folder / "kubeconfig")
@@ -67,7 +69,7 @@ class Cluster:
         self._clock = clock or SystemClock()
         self._fake_driver = str(pathlib.Path(fake_driver).resolve())
         self._volume_refresh = volume_refresh
-        self._server = ApiServer(folder=self.folder, port=port)
+        self._server = ApiServer(folder=self.folder, port=port, enforce_rbac=enforce_rbac)
         self._kubelets: dict[str, Kubelet] = {}
         self._exits = contextlib.AsyncExitStack()
 

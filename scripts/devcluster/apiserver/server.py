@@ -66,8 +66,10 @@ class ApiServer:
         pod_logs: PodLogs | None = None,
         pod_exec: PodExec | None = None,
         window: int = 20_000,
+        enforce_rbac: bool = False,
     ) -> None:
         self.folder = folder
+        self._enforce_rbac = enforce_rbac
         self.pod_logs = pod_logs
         self.pod_exec = pod_exec
         self._host, self._port = host, port
@@ -95,7 +97,8 @@ class ApiServer:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._certificates.certificate, self._certificates.key)
-        front = Front(self.machine, self.tokens, audit=self.folder / "audit.log", logs=self)
+        audit, enforce = self.folder / "audit.log", self._enforce_rbac
+        front = Front(self.machine, self.tokens, audit=audit, logs=self, enforce_rbac=enforce)
         server = web.Server(front.handle, request_factory=_request_factory, handler_cancellation=True, access_log=None)
         self._front = front
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN)
