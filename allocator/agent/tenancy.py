@@ -96,6 +96,6 @@ def tenants(ledger: Ledger, containers: Iterable[Container]) -> list[Container]:
         if allocation in ledger.unreadable:
             found.append(one)
         elif grant is not None and grant.allocation.id == allocation and name == one.name:
-            slices = grant.allocation.containers.get(name, ())
-            found.append(replace(one, slices=slices))
+            if slices := grant.allocation.containers.get(name):
+                found.append(replace(one, slices=slices))
     return found

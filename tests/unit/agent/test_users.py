@@ -1,0 +1,179 @@
+"""Which process it is that the driver lists, whose, and what is loaded in it."""
+
+import hashlib
+import mmap
+import shutil
+from pathlib import Path
+
+import pytest
+
+from allocator.agent.gpus import GpuProcess, GpuUsage
+from allocator.agent.hostproc import Proc, parse_maps
+from allocator.agent.judge import Loaded
+from allocator.agent.sight import BLIND, blind
+from allocator.agent.trust import Trust, mapped_as
+from allocator.agent.users import AGAIN, Users
+from tests.unit.agent.test_hostproc import UID, put, stat_of
+
+GPU, GPU_B = "GPU-a", "GPU-b"
+FILE = "08:01 99"
+MAPS = "7f00-7f01 r-xp 00000000 08:01 99 /opt/vramshare/libvramshare-0.1.0-abcdefabcdef.so\n"
+
+
+class Scene:
+    """A /proc made of files, and who looks at it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.now = 0.0
+        self.users = Users(proc=Proc(root), trusted=lambda: frozenset({FILE}), monotonic=lambda: self.now)
+
+    def look(self, *pids: int) -> dict[int, Loaded]:
+        """What is loaded in each process that the driver lists."""
+        usage = GpuUsage(uuid=GPU, processes=tuple(GpuProcess(pid, 5) for pid in pids))
+        return {one.process.identity.pid: one.loaded for one in self.users.look([usage])[0]}
+
+    def put(self, pid: int, *, maps: str = MAPS, cgroup: str | None = None) -> None:
+        """A process."""
+        shutil.rmtree(self.root / str(pid), ignore_errors=True)
+        put(self.root, pid, maps=maps, cgroup=cgroup)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """No process yet."""
+    return Scene(tmp_path)
+
+
+def test_a_process_on_two_gpus_is_one_user(scene: Scene) -> None:
+    """With what it holds on each."""
+    scene.put(10)
+    usages = [
+        GpuUsage(uuid=GPU, processes=(GpuProcess(10, 5),)),
+        GpuUsage(uuid=GPU_B, processes=(GpuProcess(10, None),)),
+    ]
+    (user,), lost = scene.users.look(usages)
+    assert (user.memory, user.loaded, lost) == ({GPU: 5, GPU_B: None}, Loaded.YES, {})
+    assert user.process.owner is not None
+    assert user.process.owner.uid == UID
+
+
+def test_the_file_counts_and_not_its_name(scene: Scene) -> None:
+    """A tenant may call a file what he likes."""
+    scene.put(10, maps=MAPS.replace(" 99 ", " 98 "))
+    assert scene.look(10) == {10: Loaded.NO}
+    scene.put(11, maps="7f00-7f01 r-xp 00000000 08:01 5 /usr/bin/python3\n")
+    assert scene.look(11) == {11: Loaded.NO}
+
+
+def test_processes_that_are_not_there(scene: Scene) -> None:
+    """What they hold is told apart: ended, or of a PID namespace that cannot be seen."""
+    usages = [GpuUsage(uuid=GPU, processes=(GpuProcess(10, 5), GpuProcess(0, 7), GpuProcess(11, None)))]
+    assert scene.users.look(usages) == ((), {GPU: 12})
+
+
+def test_the_hosts_own_processes_need_no_interposer(scene: Scene) -> None:
+    """They are users all the same: what they hold is foreign."""
+    scene.put(10, cgroup="0::/system.slice/x.service\n", maps="")
+    (user,), _ = scene.users.look([GpuUsage(uuid=GPU, processes=(GpuProcess(10, 5),))])
+    assert user.process.owner is None
+
+
+def test_a_map_that_may_not_be_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not known; the agent lacks a capability."""
+    scene.put(10)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(scene.users.proc, "interposers", refused)
+    assert scene.look(10) == {10: Loaded.UNKNOWN}
+
+
+def test_a_map_in_order_is_read_once_in_a_while(scene: Scene) -> None:
+    """A map can have thousands of lines."""
+    scene.put(10)
+    scene.look(10)
+    (scene.root / "10/maps").write_text("7f00-7f01 r-xp 00000000 08:01 5 /usr/bin/python3\n")
+    scene.now = AGAIN - 1
+    assert scene.look(10) == {10: Loaded.YES}
+    scene.now = AGAIN
+    assert scene.look(10) == {10: Loaded.NO}
+
+
+@pytest.mark.parametrize("changed", [{"command": "other"}, {"stack": 8}])
+def test_a_process_that_becomes_another_program_is_looked_at_anew(scene: Scene, changed: dict[str, object]) -> None:
+    """Its id and its start time stay the same."""
+    scene.put(10)
+    scene.look(10)
+    (scene.root / "10/maps").write_text("7f00-7f01 r-xp 00000000 08:01 5 /usr/bin/python3\n")
+    (scene.root / "10/stat").write_bytes(stat_of(10, start=100, **changed))  # type: ignore[arg-type]
+    assert scene.look(10) == {10: Loaded.NO}
+
+
+def test_an_id_that_is_used_again_is_another_process(scene: Scene) -> None:
+    """What was known of the old one does not count."""
+    scene.put(10)
+    scene.look(10)
+    scene.put(10, maps="", cgroup="0::/kubepods/pod0b6f7a1e-1234-4abc-8def-00000000000f/" + "cd" * 32 + "\n")
+    (scene.root / "10/stat").write_bytes(stat_of(10, start=200))
+    (scene.root / "10/maps").write_text("7f00-7f01 r-xp 00000000 08:01 5 /usr/bin/python3\n")
+    assert scene.look(10) == {10: Loaded.NO}
+
+
+def test_processes_that_left_are_forgotten(scene: Scene) -> None:
+    """A node on which thousands have run remembers those that it has."""
+    for pid in range(10, 20):
+        scene.put(pid)
+    scene.look(*range(10, 20))
+    scene.look(10)
+    assert len(scene.users._processes) == len(scene.users._checked) == 1
+
+
+def installed(folder: Path, content: bytes = b"\x7fELF library", *, name: str = "") -> Path:
+    """An interposer as it is installed."""
+    file = folder / (name or f"libvramshare-0.1.0-{hashlib.sha256(content).hexdigest()[:12]}.so")
+    file.write_bytes(content)
+    return file
+
+
+def test_an_installed_interposer_is_known_as_maps_show_it(tmp_path: Path) -> None:
+    """Read off our own map, and equal to what any process' map shows."""
+    file = installed(tmp_path)
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ):
+        (shown,) = parse_maps(Path("/proc/self/maps").read_bytes())
+    assert mapped_as(file) == shown.file
+    assert shown.file.endswith(f" {file.stat().st_ino}")
+
+
+def test_content_that_is_not_what_the_name_says_is_not_trusted(tmp_path: Path) -> None:
+    """Somebody wrote into the folder; nor is an empty file, nor one of another name."""
+    assert mapped_as(installed(tmp_path, name="libvramshare-0.1.0-abcdefabcdef.so")) == ""
+    assert mapped_as(installed(tmp_path, b"", name="libvramshare-0.1.0-e3b0c44298fc.so")) == ""
+    assert mapped_as(installed(tmp_path, name="libother.so")) == ""
+
+
+def test_versions_that_were_removed_are_still_known(tmp_path: Path) -> None:
+    """Old processes have them in their memory."""
+    trust = Trust(tmp_path)
+    assert trust.identities() == frozenset()
+    old, new = installed(tmp_path, b"\x7fELF old"), installed(tmp_path, b"\x7fELF new")
+    both = trust.identities()
+    assert both == {mapped_as(old), mapped_as(new)}
+    old.unlink()
+    assert trust.identities() == both
+    assert Trust(tmp_path / "missing").identities() == frozenset()
+
+
+def test_an_agent_in_a_pod_of_its_own_sees_nothing(tmp_path: Path) -> None:
+    """Its first process is itself; with the host's processes it is another."""
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    for name, content in (("1", "host"), ("self", "agent")):
+        (tmp_path / name / "ns").mkdir(parents=True)
+        (tmp_path / name / "ns/mnt").write_text(content)
+    assert blind(tmp_path, pod) == ""
+    (tmp_path / "self/ns/mnt").unlink()
+    (tmp_path / "self/ns/mnt").hardlink_to(tmp_path / "1/ns/mnt")
+    assert blind(tmp_path, pod) == BLIND
+    assert blind(tmp_path, {}) == ""
+    assert blind(tmp_path / "missing", pod) == ""
