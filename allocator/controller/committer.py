@@ -5,7 +5,7 @@ few writes, and this replica never races against itself.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from random import Random
 from typing import Final, Self
@@ -48,7 +48,6 @@ class Committer:
         shelf: LedgerShelf,
         inventories: InventoryBook,
         *,
-        claims: Callable[[str], Iterable[Grant]] = lambda _: (),
         namespace: str,
         settings: CommitSettings,
         clock: Clock,
@@ -58,7 +57,6 @@ class Committer:
         self._client = client
         self._shelf = shelf
         self._inventories = inventories
-        self._claims = claims
         self._namespace = namespace
         self._settings = settings
         self._clock = clock
@@ -190,7 +188,7 @@ class Committer:
         self._settle(node, desk)  # the watch may have shown what a lost answer did not
         kept = self._shelf.get(node)
         if kept.metadata is None:  # a node's first ledger, or one that was deleted while nobody ran to remember it
-            desk.restore = {one.allocation.id: one for one in self._claims(node)} | desk.restore
+            desk.restore = {one.allocation.id: one for one in self._shelf.claims(node)} | desk.restore
         changes, after = desk.batch(kept.ledger, self._inventories.get(node))
         settled = after.data == kept.ledger.data and (kept.metadata is not None or not after.data)
         if settled:

@@ -4,14 +4,10 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-import structlog
-
 from allocator.api.errors import VramshareError
 from allocator.api.grant import Grant
 from allocator.api.inventory import Inventory
 from allocator.core.ledger import Changes, Ledger, too_large
-
-_log = structlog.get_logger(__name__)
 
 
 class RefusedError(VramshareError):
@@ -66,12 +62,13 @@ class Desk:
         """
         notes = Changes(remove=frozenset(self.removes), seen=dict(self.seen), releasing=dict(self.releasing))
         base = ledger.apply(notes)
-        self.restore = {key: grant for key, grant in self.restore.items() if key not in self.removes}
-        lost = [grant for key, grant in self.restore.items() if key not in ledger.grants]
-        asked = lost + [grant for grant, _ in self.adds.values()]
-        if inventory is None:  # what was held is held all the same; there is nothing to measure it by
-            admitted: tuple[Grant, ...] = tuple(lost)
-            refused = {grant.allocation.id: "its inventory is gone" for grant, _ in self.adds.values()}
+        lost = self._lost(ledger)
+        base = base.apply(Changes(add=lost))
+        known = {grant.allocation.id for grant in lost}
+        asked = [grant for key, (grant, _) in self.adds.items() if key not in known]
+        if inventory is None:
+            admitted: tuple[Grant, ...] = ()
+            refused = {grant.allocation.id: "its inventory is gone" for grant in asked}
         else:
             admitted, refused = base.admit(asked, inventory)
         after = base.apply(Changes(add=admitted))
@@ -79,10 +76,17 @@ class Desk:
             refused |= {grant.allocation.id: "its ledger is full" for grant in admitted}
             admitted, after = (), base
         for key, reason in refused.items():
-            if self.restore.pop(key, None) is not None:
-                _log.error("grant of a deleted ledger lost, its pod runs unbooked", allocation=key, reason=reason)
             self.fail(key, RefusedError(reason))
-        return replace(notes, add=admitted), after
+        return replace(notes, add=(*lost, *admitted)), after
+
+    def _lost(self, ledger: Ledger) -> tuple[Grant, ...]:
+        """What a ledger has to hold again, whatever room there is: it is held. Too much blocks what is new."""
+        self.restore = {
+            key: grant
+            for key, grant in self.restore.items()
+            if key not in self.removes and key not in ledger.unreadable
+        }
+        return tuple(grant for key, grant in self.restore.items() if key not in ledger.grants)
 
     def settle(self, ledger: Ledger, *, stored: bool) -> set[str]:
         """Tell everyone whose change the ledger shows; returns the ids that are given back.

@@ -11,6 +11,7 @@ from allocator.controller.engine import Engine
 from allocator.controller.evictor import Evictor
 from allocator.controller.mover import Mover
 from allocator.controller.reaper import Reaper
+from allocator.controller.strays import Strays
 from allocator.kube import Election, ElectionSettings, EventRecorder, KubeError
 
 _log = structlog.get_logger(__name__)
@@ -50,10 +51,12 @@ class Duties:
         self.reaper = Reaper(engine, self.recorder, leading=self._leads)
         self.evictor = Evictor(engine, self.recorder, leading=self._leads)
         self.mover = Mover(engine, self.recorder, leading=self._leads)
+        self.strays = Strays(engine, self.recorder, leading=self._leads)
         self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)
         signals = engine.world.signals
         signals.carrier = self._carried
         signals.grants = self._listed
+        signals.claim = self.strays.touched
         signals.inventory = self._reported
         signals.room = self._stirred
         signals.queue = self._stirred
@@ -73,6 +76,8 @@ class Duties:
             ("evictions", self.evictor.follow),
             ("nudge evictions", self.evictor.nudge),
             ("unbound pods", self.mover.look_for_ever),
+            ("strays", self.strays.follow),
+            ("sweep strays", self.strays.sweep_for_ever),
             ("queue", self.dispatcher.follow),
             ("nudge the queue", self.dispatcher.nudge),
         ]
@@ -92,6 +97,7 @@ class Duties:
         while True:
             await self._term.wait()
             self._term.clear()
+            await self.strays.sweep()
             await self.reaper.sweep()
 
     async def step(self) -> None:
@@ -128,6 +134,7 @@ class Duties:
     def _listed(self, gone: set[str], new: set[str]) -> None:
         self._engine.world.accounts.listed(gone, new)
         self.reaper.listed(gone, new)
+        self.strays.gone(gone)
         self._engine.line.listed(new)
 
     def _reported(self, node: str) -> None:

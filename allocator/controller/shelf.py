@@ -4,7 +4,7 @@ resourceVersions of one collection are compared as numbers, as the API server's 
 number the newcomer wins: at worst a write is lost to a conflict and read again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -49,12 +49,14 @@ class LedgerShelf:
         inventories: for what an entry that cannot be read blocks.
         signals: told of grants that went or came, and of ledgers deleted under us.
         clock: by which it is told how long a grant has been known.
+        claims: what pods say that they hold of a node, for when there is no ledger of it.
     """
 
     fleet: Fleet
     inventories: InventoryBook
     signals: Signals
     clock: Clock
+    claims: Callable[[str], Iterable[Grant]] = lambda _: ()
     _kept: dict[str, Kept] = field(default_factory=dict)
     _nodes: dict[str, str] = field(default_factory=dict)
     _where: dict[str, str] = field(default_factory=dict)

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import structlog
+
 from allocator.api import names
+from allocator.api.grant import Grant
 from allocator.controller.accounts import Accounts
-from allocator.controller.namespaces import NamespaceBook
 from allocator.controller.claims import ClaimBook
+from allocator.controller.namespaces import NamespaceBook
 from allocator.controller.nodes import AgentBook, InventoryBook, NodeBook
 from allocator.controller.pods import PodBook
 from allocator.controller.quotas import AnnotationBook, Quotas, ResourceQuotaBook
@@ -20,6 +23,7 @@ from allocator.controller.settings import AllocatorSettings
 from allocator.controller.shelf import LedgerShelf
 from allocator.controller.signals import Listener, Signals
 from allocator.controller.store import Both, Store
+from allocator.core.claims import implausible
 from allocator.core.fleet import Fleet
 from allocator.core.giveback import holder
 from allocator.kube import (
@@ -35,6 +39,8 @@ from allocator.kube import (
     Reflector,
     Selection,
 )
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class World:
         self.pods = PodBook(
             fleet=self.fleet, signals=self.signals, granted=self.ledgers.find, claims=self.claims, clock=clock
         )
+        self.ledgers.claims = self.believable
         self.runtimes = RuntimeBook()
         self.namespaces = NamespaceBook()
         self.quotas = Quotas(signals=self.signals)
@@ -83,6 +90,18 @@ class World:
             give_back=settings.give_back,
         )
         self._reflectors = self._make_reflectors(client, clock, random)
+
+    def believable(self, node: str) -> list[Grant]:
+        """What pods claim to hold of a node, as far as it can be true and their namespace is under the webhook."""
+        inventory = self.inventories.get(node)
+        found = []
+        for key, claim in self.claims.on(node).items():
+            problem = implausible(claim.grant, inventory, bound=claim.bound)
+            if problem:
+                _log.warning("claim passed over", pod=key, problem=problem)
+            elif self.namespaces.opted_in(claim.grant.namespace):
+                found.append(claim.grant)
+        return found
 
     def judge_agents(self) -> None:
         """See which agents have gone silent."""

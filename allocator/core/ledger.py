@@ -113,7 +113,7 @@ class Ledger:
                 data[key] = grants[key].to_text(over=data[key])
         for grant in changes.add:
             grants[grant.allocation.id] = grant
-            data[grant.allocation.id] = grant.to_text()
+            data[grant.allocation.id] = grant.to_text(over=data.get(grant.allocation.id, ""))
         return replace(self, data=data, grants=grants)
 
     def admit(self, asked: Iterable[Grant], inventory: Inventory) -> tuple[tuple[Grant, ...], dict[str, str]]:

@@ -1,0 +1,33 @@
+"""What Events say of recovery: grants that were lost, doubted or changed, in words for `kubectl describe pod`."""
+
+from allocator.api.grant import Grant
+from allocator.controller.notes import held
+from allocator.kube import Note
+from allocator.kube.events import WARNING
+
+
+def restored_note(grant: Grant) -> Note:
+    """A pod carries a grant that the ledger had lost, and has it again."""
+    parts = "; ".join(held(slices) for slices in grant.allocation.containers.values())
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="GrantRestored",
+        message=f"its grant was missing in the ledger of node {grant.allocation.node}; {parts} is booked for it again",
+        level=WARNING,
+    )
+
+
+def stopped_note(grant: Grant, why: str) -> Note:
+    """A pod has no right to what it carries and is deleted."""
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="Stopped",
+        message=f"deleted: {why}; create it again",
+        level=WARNING,
+    )
