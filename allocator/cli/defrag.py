@@ -12,13 +12,15 @@ from typing import Any, Final
 from allocator.api import names
 from allocator.api.errors import RequestError
 from allocator.api.request import parse_pod
-from allocator.cli.explain import TOLERATION, demand_of, look, pod_in, read
+from allocator.cli.explain import TOLERATION, demand_of, pod_in, read
+from allocator.cli.progress import progress
 from allocator.core.defrag import Advice, Movable, advise
 from allocator.core.demand import PodDemand
 from allocator.core.fleet import Fleet
 from allocator.core.listing import Listing, placed
 from allocator.core.policies import Policies
 from allocator.kube import BusyError, Client, KubeSettings, Outcome, evict
+from allocator.kube.look import STEPS, look
 
 _KEEP: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 """What autoscalers ask, too; `false` keeps a pod where it is."""
@@ -28,6 +30,11 @@ class Defrag:
     """The subcommand. Exit code 0: done or nothing to do; 1: no evictions help."""
 
     help = "say which pods to move so that another fits, or do it"
+    examples = (
+        ("vramshare defrag -f pod.yaml", "which evictions would let this pod in; nothing is done"),
+        ("vramshare defrag --apply", "evict what raises the largest free slice, within disruption budgets"),
+    )
+    exits = ((0, "done, or nothing to do"), (1, "no evictions help"))
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -53,7 +60,8 @@ command = Defrag()
 async def _work(args: argparse.Namespace, now: datetime) -> Advice | None:
     settings = KubeSettings(kubeconfig=args.kubeconfig, context=args.context, user_agent="vramshare-defrag")
     async with Client(settings) as client:
-        listing = await look(client, args.system_namespace)
+        with progress("reading the cluster", steps=STEPS) as begin:
+            listing = await look(client, args.system_namespace, step=begin)
         wanted = await demand_of(client, pod_in(read(args.filename))) if args.filename else None
         fleet = listing.fleet(now=now)
         found = advise(fleet, movable_in(listing, fleet), Policies().named(None), wanted=wanted)

@@ -14,12 +14,13 @@ import yaml
 from allocator.api import names
 from allocator.api.errors import RequestError, VramshareError
 from allocator.api.request import parse_pod
+from allocator.cli.progress import progress
 from allocator.core.demand import PodDemand
 from allocator.core.explain import Explanation, explain
 from allocator.core.filters import Toleration
-from allocator.core.listing import Listing
 from allocator.core.policies import Policies
-from allocator.kube import CONFIGMAPS, LEASES, NODES, PODS, RUNTIME_CLASSES, Client, KubeSettings, NotFoundError
+from allocator.kube import PODS, RUNTIME_CLASSES, Client, KubeSettings, NotFoundError
+from allocator.kube.look import STEPS, look
 
 FITS: Final = 0
 FITS_NOT: Final = 1
@@ -33,6 +34,11 @@ class Explain:
     """The subcommand. Exit code 0: it fits; 1: it does not."""
 
     help = "say where a pod would go and why not elsewhere"
+    examples = (
+        ("vramshare explain -f pod.yaml", "a pod that does not exist yet; nothing is created"),
+        ("vramshare explain -n team waiting-pod", "why a queued pod waits, node by node"),
+    )
+    exits = ((FITS, "it fits"), (FITS_NOT, "it fits nowhere now"))
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -64,7 +70,8 @@ async def _answer(args: argparse.Namespace, now: datetime) -> Explanation:
         else:
             pod = pod_in(read(args.filename))
         demand = await demand_of(client, pod)
-        listing = await look(client, args.system_namespace)
+        with progress("reading the cluster", steps=STEPS) as step:
+            listing = await look(client, args.system_namespace, step=step)
     return explain(listing.fleet(now=now), demand, Policies().named(args.policy or demand.policy))
 
 
@@ -74,22 +81,6 @@ async def demand_of(client: Client, pod: Mapping[str, Any]) -> PodDemand:
     if request is None:
         raise VramshareError("the pod asks for no GPU: any node will do, and vramshare has no say in it")
     return PodDemand.from_pod(pod, request, runtime=await _runtime(client, pod), tolerations=(TOLERATION,))
-
-
-async def look(client: Client, namespace: str) -> Listing:
-    """Read all that placing a pod depends on."""
-
-    async def ours(kind: str) -> list[dict[str, Any]]:
-        labels = f"{names.KIND_LABEL}={kind}"
-        return (await client.list(CONFIGMAPS, namespace=namespace, labels=labels))[0]
-
-    return Listing(
-        nodes=(await client.list(NODES))[0],
-        inventories=await ours(names.KIND_INVENTORY),
-        ledgers=await ours(names.KIND_LEDGER),
-        pods=(await client.list(PODS))[0],
-        leases=(await client.list(LEASES, namespace=namespace))[0],
-    )
 
 
 def pod_in(document: Mapping[str, Any]) -> Mapping[str, Any]:

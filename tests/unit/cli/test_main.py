@@ -126,3 +126,29 @@ def test_misuse_is_exit_code_2(argv: tuple[str, ...], capsys: pytest.CaptureFixt
     """A missing or unknown subcommand, or a bad argument, is told with the usage."""
     assert call(*argv, found={"do": Fake()})[0] == 2
     assert "usage: vramshare" in capsys.readouterr().err
+
+
+def test_help_shows_what_to_write_and_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """Examples and exit codes of the subcommand, in the name by which it was called."""
+
+    @dataclass
+    class Told(Fake):
+        examples = (("vramshare do --size 3", "a larger thing"),)
+        exits = ((1, "too large"),)
+
+    entries: dict[str, Any] = {"do": Entry(Told())}
+    code = run(["do", "--help"], found=entries, stderr=io.StringIO(), program="kubectl vramshare")
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "kubectl vramshare do --size 3\n      a larger thing" in shown
+    assert "    1  too large\n    2  called wrongly" in shown
+
+
+def test_help_of_all_begins_with_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are installed."""
+    entries: dict[str, Any] = {"map": Entry(Fake())}
+    run(["--help"], found=entries, stderr=io.StringIO())
+    shown = capsys.readouterr().out
+    assert "vramshare map\n      which GPUs there are" in shown
+    assert "vramshare explain" not in shown
+    assert "  130  interrupted" in shown
