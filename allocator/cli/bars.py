@@ -44,6 +44,11 @@ class Space:
     slices: int
 
 
+def printable(text: str) -> str:
+    """A name that others chose, fit for a terminal and for XML."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def spaces(nodes: Iterable[NodePicture]) -> list[Space]:
     """The namespaces that hold slices, most memory first; letters follow that order."""
     memory: dict[str, int] = {}

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from allocator.api.quantities import Memory
 from allocator.cli import reach, svg
-from allocator.cli.bars import FREE, MANY, OTHERS, Space, bar, spaces
+from allocator.cli.bars import FREE, MANY, OTHERS, Space, bar, printable, spaces
 from allocator.core.picture import GpuPicture, NodePicture, Picture
 
 LABEL: Final = 20
@@ -73,7 +73,9 @@ def lines(nodes: Sequence[NodePicture], known: Sequence[Space], *, waiting: int,
     """The map, line by line, none wider than `width` where that is possible at all."""
     room = min(_WIDEST, max(_NARROWEST, width - LABEL - FIGURES))
     for node in nodes:
-        yield Text.assemble((node.name, "bold"), (f"  ! {node.problem}" if node.problem else "", "red"))
+        yield Text.assemble(
+            (printable(node.name), "bold"), (f"  ! {printable(node.problem)}" * bool(node.problem), "red")
+        )
         for gpu in node.gpus:
             yield _line(gpu, known, room)
     if not nodes:
@@ -81,7 +83,7 @@ def lines(nodes: Sequence[NodePicture], known: Sequence[Space], *, waiting: int,
         return
     yield Text("")
     for at, space in enumerate(known):
-        called = space.name or "(unreadable entries)"
+        called = printable(space.name) or "(unreadable entries)"
         figures = f"{Memory(space.memory).rounded()} in {space.slices} slice{'s' * (space.slices != 1)}"
         yield Text.assemble((f" {space.letter} ", _look(at)), f" {called}  ", (figures, "dim"))
     signs = [f"{FREE} free", f"{OTHERS} held by others"] + [f"{MANY} further namespaces"] * (len(known) > 51)
@@ -89,7 +91,7 @@ def lines(nodes: Sequence[NodePicture], known: Sequence[Space], *, waiting: int,
 
 
 def _line(gpu: GpuPicture, known: Sequence[Space], width: int) -> Text:
-    label = f"  {gpu.index} {gpu.model}"
+    label = f"  {gpu.index} {printable(gpu.model)}"
     text = Text(label[: LABEL - 1].ljust(LABEL))
     for run in bar(gpu, known, width=width):
         text.append(run.text, style=_look(run.space) if run.space is not None else "dim")
@@ -97,7 +99,7 @@ def _line(gpu: GpuPicture, known: Sequence[Space], width: int) -> Text:
     text.append(f" {used:>16} {100 * gpu.granted // max(1, gpu.capacity):>3}%")
     text.append(f" {gpu.cores:>3}t", style="dim")
     if gpu.problem:
-        text.append(f" ! {gpu.problem}", style="red")
+        text.append(f" ! {printable(gpu.problem)}", style="red")
     return text
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from allocator.api.quantities import Memory
-from allocator.cli.bars import Space
+from allocator.cli.bars import Space, printable
 from allocator.core.picture import GpuPicture, NodePicture
 
 COLUMN: Final = 460
@@ -85,7 +85,7 @@ def _gpu(root: Element, gpu: GpuPicture, known: Sequence[Space], *, x: int, y: i
         size, number = _BAR * one.memory / whole, numbers[one.namespace]
         slot = _box(root, at, y, max(1.0, size - 1), 15, fill=_colour(number))
         words = f"{_called(one.namespace)}/{one.pod} {one.container}: {Memory(one.memory).rounded()}"
-        SubElement(slot, "title").text = words + (f", {one.cores} % of the time" if one.cores else "")
+        SubElement(slot, "title").text = printable(words) + (f", {one.cores} % of the time" if one.cores else "")
         if size >= 12:
             _text(root, at + size / 2, y + 12, known[number].letter, kind="in")
         at += size
@@ -104,7 +104,7 @@ def _box(root: Element, x: float, y: float, width: float, height: float, *, kind
 
 def _text(root: Element, x: float, y: float, text: str, *, kind: str = "") -> Element:
     made = SubElement(root, "text", {"x": f"{x:g}", "y": f"{y:g}"} | ({"class": kind} if kind else {}))
-    made.text = "".join(char if char.isprintable() else "?" for char in text)
+    made.text = printable(text)
     return made
 
 
