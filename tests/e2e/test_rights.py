@@ -6,6 +6,7 @@ a right that the manifests forget is found before a real cluster refuses it. Rea
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,14 @@ from demo_install import SYSTEM, TEAM
 from demo_stage import Stage, set_up
 
 ROOT = Path(__file__).parents[2]
+HOLD = """
+import ctypes, time
+cuda = ctypes.CDLL("libcuda.so.1")
+context = ctypes.c_void_p()
+assert cuda.cuInit(0) == 0
+assert cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+time.sleep(1000)
+"""
 BIN = Path(sys.executable).parent
 PREFIX = f"system:serviceaccount:{SYSTEM}:"
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("demo")]
@@ -59,6 +68,17 @@ def _play(stage: Stage) -> None:
         description.write("\n[GPU-added]\nmodel = Tesla T4\nmemory = 16Gi\n")
     inventory = f"kubectl -n {SYSTEM} get configmap vramshare-inventory-node-rtx -o yaml"
     show.until("the agent has noticed a new GPU", lambda: "GPU-added" in show.text(inventory), seconds=60)
+    _steal(stage)
+
+
+def _steal(stage: Stage) -> None:
+    """A pod of a namespace that did not opt in uses a GPU: the agent tells it."""
+    show = stage.show
+    pod = {"spec": {"nodeName": "node-rtx"}}
+    run = f"kubectl -n default run thief --image=none --env=NVIDIA_VISIBLE_DEVICES=all --overrides='{json.dumps(pod)}'"
+    show.run(f"{run} --command -- {sys.executable} -c {shlex.quote(HOLD)}")
+    events = "kubectl -n default get events --field-selector involvedObject.name=thief"
+    show.until("the agent has told it", lambda: "IsolationViolated" in show.text(events), seconds=60)
 
 
 def test_every_write_is_allowed_by_a_role(written: list[dict[str, Any]]) -> None:
@@ -78,7 +98,7 @@ def test_every_write_is_allowed_by_a_role(written: list[dict[str, Any]]) -> None
 def test_no_right_to_write_is_left_over(written: list[dict[str, Any]]) -> None:
     """What the roles allow to be written was written in this short play; counting up a repeated event apart."""
     writes = {"create", "update", "patch", "delete"}
-    rare = {("vramshare-webhook", "patch", "events")}
+    rare = {("vramshare-webhook", "patch", "events"), ("vramshare-agent", "patch", "events")}
     granted = {
         (account, verb, resource)
         for account, rules in _rules()
