@@ -20,8 +20,9 @@ from prometheus_client import (
     Gauge,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
+
+from allocator.rendering import render
 
 PATH: Final = "/metrics"
 WORTH_PACKING: Final = 8 * 1024
@@ -94,7 +95,7 @@ async def exposed(app: web.Application, *, host: str, port: int) -> AsyncIterato
 
 def _render(registry: CollectorRegistry, *, packing: bool) -> tuple[bytes, bool]:
     """The text, and whether it was compressed."""
-    text = generate_latest(registry)
+    text = render(registry)
     if packing and len(text) >= WORTH_PACKING:
         return gzip.compress(text, _CHEAPEST), True
     return text, False

@@ -5,7 +5,7 @@ about replicas.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -13,12 +13,13 @@ from typing import Final
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
 from allocator.api.inventory import Gpu
 from allocator.controller.world import World
 from allocator.core.fragmentation import Fragmentation, by_model
 from allocator.core.queue import Waiting
-from allocator.core.quota import NONE, Amount, Quota, held
+from allocator.core.quota import NONE, Amount, Quota
 from allocator.core.state import FULL_TIME, NodeState
 
 _GPU: Final = ("node", "gpu", "model")
@@ -122,10 +123,7 @@ class Scene:
 
     def used(self) -> dict[str, Amount]:
         """What each namespace holds, as its quota counts it; namespaces that hold nothing are left out."""
-        found: dict[str, Amount] = {}
-        for grant in (grant for node in self.nodes for grant in node.grants):
-            found[grant.namespace] = found.get(grant.namespace, NONE) + held(grant)
-        return found
+        return tally((grant.namespace, one) for node in self.nodes for grant in node.grants for one in slices_of(grant))
 
     def oldest(self) -> float:
         """Seconds that the pod which waits longest has waited; 0: none waits."""
@@ -169,8 +167,9 @@ class SceneCollector(Collector):
         if scene.leading:
             _add_models(families, scene)
             _add_nodes(families, scene)
-            _add_namespaces(families, scene)
-            _add_quotas(families, scene)
+            used = scene.used()
+            _add_namespaces(families, scene, used)
+            _add_quotas(families, scene, used)
         yield from families.values()
 
 
@@ -204,8 +203,8 @@ def _add_nodes(families: Families, scene: Scene) -> None:
             families["vramshare_gpu_slices_allocated"].add_metric(labels, mine.gpus)
 
 
-def _add_namespaces(families: Families, scene: Scene) -> None:
-    for namespace, mine in scene.used().items():
+def _add_namespaces(families: Families, scene: Scene, used: Mapping[str, Amount]) -> None:
+    for namespace, mine in used.items():
         families["vramshare_namespace_memory_allocated_bytes"].add_metric([namespace], mine.memory)
         families["vramshare_namespace_cores_allocated"].add_metric([namespace], mine.cores / FULL_TIME)
         families["vramshare_namespace_slices_allocated"].add_metric([namespace], mine.gpus)
@@ -213,10 +212,9 @@ def _add_namespaces(families: Families, scene: Scene) -> None:
         families["vramshare_namespace_queued_pods"].add_metric([namespace], count)
 
 
-def _add_quotas(families: Families, scene: Scene) -> None:
-    held_now = scene.used()
+def _add_quotas(families: Families, scene: Scene, everywhere: Mapping[str, Amount]) -> None:
     for namespace, quota in scene.quotas.items():
-        used = held_now.get(namespace, NONE)
+        used = everywhere.get(namespace, NONE)
         families["vramshare_quota_unreadable"].add_metric([namespace], bool(quota.problem))
         families["vramshare_quota_memory_used_bytes"].add_metric([namespace], used.memory)
         families["vramshare_quota_cores_used"].add_metric([namespace], used.cores / FULL_TIME)
@@ -231,10 +229,23 @@ def _add_quotas(families: Families, scene: Scene) -> None:
 
 def held_by_gpu(node: NodeScene) -> dict[str, Amount]:
     """What grants hold of each GPU of a node, by UUID; GPUs of which nothing is held are left out."""
-    found: dict[str, Amount] = {}
-    for grant in node.grants:
-        for slices in grant.allocation.containers.values():
-            for one in slices:
-                amount = Amount(memory=one.memory.count, cores=one.cores, gpus=1)
-                found[one.uuid] = found.get(one.uuid, NONE) + amount
-    return found
+    return tally((one.uuid, one) for grant in node.grants for one in slices_of(grant))
+
+
+def slices_of(grant: Grant) -> Iterator[Slice]:
+    """All slices of a grant."""
+    for slices in grant.allocation.containers.values():
+        yield from slices
+
+
+def tally(slices: Iterable[tuple[str, Slice]]) -> dict[str, Amount]:
+    """What slices add up to, by key; as `quota.held` counts, and without an object for every step of a large sum."""
+    sums: dict[str, list[int]] = {}
+    for key, one in slices:
+        total = sums.get(key)
+        if total is None:
+            total = sums[key] = [0, 0, 0]
+        total[0] += one.memory.count
+        total[1] += one.cores
+        total[2] += 1
+    return {key: Amount(*total) for key, total in sums.items()}
