@@ -9,6 +9,7 @@ import structlog
 from allocator.controller.dispatcher import Dispatcher
 from allocator.controller.engine import Engine
 from allocator.controller.evictor import Evictor
+from allocator.controller.inspector import Inspector
 from allocator.controller.mover import Mover
 from allocator.controller.reaper import Reaper
 from allocator.controller.strays import Strays
@@ -51,6 +52,7 @@ class Duties:
         self.reaper = Reaper(engine, self.recorder, leading=self._leads)
         self.evictor = Evictor(engine, self.recorder, leading=self._leads)
         self.mover = Mover(engine, self.recorder, leading=self._leads)
+        self.inspector = Inspector(engine, self.recorder, leading=self._leads)
         self.strays = Strays(engine, self.recorder, leading=self._leads)
         self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)
         signals = engine.world.signals
@@ -76,6 +78,7 @@ class Duties:
             ("evictions", self.evictor.follow),
             ("nudge evictions", self.evictor.nudge),
             ("unbound pods", self.mover.look_for_ever),
+            ("inspect", self.inspect),
             ("strays", self.strays.follow),
             ("sweep strays", self.strays.sweep_for_ever),
             ("queue", self.dispatcher.follow),
@@ -97,8 +100,15 @@ class Duties:
         while True:
             await self._term.wait()
             self._term.clear()
+            self.inspector.look_at_all()
             await self.strays.sweep()
             await self.reaper.sweep()
+
+    async def inspect(self) -> None:
+        """Look at what is under the grants now and again: most trouble is told when an inventory changes."""
+        while True:
+            await self._engine.clock.sleep(self._engine.settings.give_back.sweep)
+            self.inspector.look_at_all()
 
     async def step(self) -> None:
         """One attempt to win or keep leadership."""
@@ -140,6 +150,7 @@ class Duties:
     def _reported(self, node: str) -> None:
         self.reaper.reported(node)
         self.evictor.reported(node)
+        self.inspector.look_at(node)
 
     def _leads(self) -> bool:
         return self._election.leading

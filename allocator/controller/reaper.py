@@ -14,7 +14,7 @@ from allocator.api.grant import Grant
 from allocator.controller.engine import Engine
 from allocator.controller.lookups import Lookups
 from allocator.controller.notes import granted_note, releasing_note
-from allocator.core.giveback import Verdict, holder, verdict
+from allocator.core.giveback import Verdict, holder, made_for, verdict
 from allocator.kube import EventRecorder, KubeError
 
 _log = structlog.get_logger(__name__)
@@ -130,12 +130,20 @@ class Reaper:
             self._recorder.record(granted_note(grant, pod=pod.name, uid=pod.uid))
         return found
 
+    def _name(self, grant: Grant) -> None:
+        """Note which pod had the grant, though it is gone: its agent looks for that pod's processes."""
+        for pod in self._engine.world.pods.carriers(grant.allocation.id):
+            if made_for(grant, pod) and not pod.stopped:
+                self._engine.committer.mark(grant.allocation.node, grant.allocation.id, pod=pod.name, uid=pod.uid)
+
     def _act(self, grant: Grant, found: Verdict, *, why: str) -> None:
         """Do what was decided, as far as it ends a grant or begins to."""
         allocation, committer = grant.allocation, self._engine.committer
         about = {"allocation": allocation.id, "node": allocation.node, "pod": grant.pod}
         if committer.leaving(allocation.id, allocation.node):
             return
+        if found is Verdict.CONFIRM and not grant.uid:
+            self._name(grant)
         if found is Verdict.RELEASE:
             _log.info("giving back", why=why, **about)
             self._engine.metrics.released.labels(why.replace(" ", "_")).inc()

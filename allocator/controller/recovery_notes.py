@@ -31,3 +31,16 @@ def stopped_note(grant: Grant, why: str) -> Note:
         message=f"deleted: {why}; create it again",
         level=WARNING,
     )
+
+
+def trouble_note(grant: Grant, sentence: str) -> Note:
+    """Something is wrong with the GPUs under a pod."""
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="GpuTrouble",
+        message=f"{sentence}; the pod is left alone, and nothing new is granted there",
+        level=WARNING,
+    )

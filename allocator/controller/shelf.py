@@ -20,6 +20,8 @@ from allocator.core.ledger import Ledger, node_of
 from allocator.kube import Clock, JsonObject
 
 _log = structlog.get_logger(__name__)
+_OLDEST = "1"
+"""A version that everything is newer than and no object still has: a write with it conflicts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,13 @@ class LedgerShelf:
         if not _newer(str(configmap["metadata"].get("resourceVersion", "")), self.get(node).version):
             return
         self.keep(node, read(node, configmap))
+
+    def revert(self) -> None:
+        """The API server was restored from a backup: whatever it shows next is newer than what we know."""
+        for node, kept in self._kept.items():
+            if kept.metadata is not None:
+                metadata = {**kept.metadata, "resourceVersion": _OLDEST}
+                self._kept[node] = replace(kept, metadata=metadata)
 
     def drop(self, key: str) -> None:
         """The watch shows that a ledger was deleted. What it held is still held."""

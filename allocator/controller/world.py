@@ -181,6 +181,7 @@ class World:
                 random=random,
                 settings=self.settings.watch,
                 after=after,
+                reverted=self.ledgers.revert if book is self.ledgers else _nothing,
             )
             for name, (selection, book, after) in wanted.items()
         }

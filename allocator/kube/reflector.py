@@ -6,6 +6,8 @@ The rules, each of which a plain watch loop breaks sooner or later:
 - 410 (as a status or as an ERROR event) means that changes were missed: list again, and tell the handler the
   whole, so that it can work out what vanished meanwhile.
 - A stream that ends is normal; the next starts where it stopped. Failures are followed by growing waits.
+- An API server that was restored from a backup counts from an older version. A watch from ours would be silent until
+  it gets there: so before each stream the server's version is compared with ours, and if it is behind, all is listed.
 - The handler is called synchronously. Whoever reads its state between two awaits reads one moment of the past,
   never half of a change.
 """
@@ -82,6 +84,7 @@ class Reflector:
         random: Random,
         settings: WatchSettings | None = None,
         after: Callable[[], None] = lambda: None,
+        reverted: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare.
 
@@ -93,6 +96,7 @@ class Reflector:
             random: jitter.
             settings: how to watch.
             after: called after each change that was told, once per batch.
+            reverted: called before the handler is told everything of a server whose versions went back.
         """
         self._client = client
         self._selection = selection
@@ -101,6 +105,7 @@ class Reflector:
         self._random = random
         self._settings = settings or WatchSettings()
         self._after = after
+        self._reverted = reverted
         self._version = ""
         self._failures = 0
         self._streaming = False
@@ -121,6 +126,9 @@ class Reflector:
         """Keep the handler in step until cancelled."""
         while True:
             try:
+                if self._version and await self._went_back():
+                    self._version = ""
+                    self._reverted()
                 if not self._version:
                     await self._list()
                 await self._watch()
@@ -142,6 +150,23 @@ class Reflector:
         self._good()
         self.synced.set()
         self._after()
+
+    async def _went_back(self) -> bool:
+        """Whether the server is at an older version than we have seen: it was restored from a backup."""
+        chosen = self._selection
+        page = await self._client.page(
+            chosen.resource, namespace=chosen.namespace, query={**chosen.query(), "limit": "1"}
+        )
+        version = str((page.get("metadata") or {}).get("resourceVersion", ""))
+        if not (version.isdecimal() and self._version.isdecimal() and int(version) < int(self._version)):
+            return False
+        _log.error(
+            "the API server went back in time: restored from a backup? listing again",
+            resource=chosen.resource.plural,
+            version=version,
+            known=self._version,
+        )
+        return True
 
     async def _watch(self) -> None:
         """One stream, from open to end."""

@@ -105,6 +105,11 @@ class Line:
             "LIST", path, lambda: self._api.list(resource, namespace=namespace, labels=labels, fields=fields)
         )
 
+    async def page(self, resource, *, namespace="", query):
+        """How far the server has come."""
+        path = resource.path(namespace=namespace)
+        return await self._send("LIST", path, lambda: self._api.page(resource, namespace=namespace, query=query))
+
     async def create(self, resource, body, *, namespace=""):
         """See Client."""
         path = resource.path(namespace=namespace, name=body["metadata"]["name"])
@@ -121,6 +126,13 @@ class Line:
         what = "PATCH" if kind == JSON_PATCH else "PATCH merge"
         return await self._send(
             what, path, lambda: self._api.patch(resource, name, patch, namespace=namespace, kind=kind)
+        )
+
+    async def act(self, resource, name, subresource, body, *, namespace=""):
+        """See Client."""
+        path = f"{resource.path(namespace=namespace, name=name)}/{subresource}"
+        return await self._send(
+            "POST", path, lambda: self._api.act(resource, name, subresource, body, namespace=namespace)
         )
 
     async def delete(self, resource, name, *, namespace="", uid=""):

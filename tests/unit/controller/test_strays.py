@@ -13,6 +13,7 @@ from allocator.kube import CONFIGMAPS, NAMESPACES, PODS
 from tests.unit.controller.cluster import SYSTEM, Cluster, ask
 from tests.unit.controller.test_evictor import messages
 from tests.unit.controller.test_give_back import seen
+from tests.unit.kube.fakeapi import copied
 
 
 def there(cluster: Cluster, name: str) -> bool:
@@ -209,6 +210,27 @@ async def test_a_ledger_from_a_backup_gets_back_what_runs():
     async with cluster.allocator(identity="two"):
         await cluster.pass_time(3)
         assert holders(cluster) == ["a", "b"]
+
+
+async def test_a_cluster_restored_from_a_backup_is_seen_as_it_is_now():
+    """Its versions went back: what we remember is of a time that never was, and nobody is booked by it or over it."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        cluster.run_pod(await allocator.grant(ask("a", mib=400)))
+        await seen(cluster)
+        backup = {key: copied(item) for key, item in cluster.api.objects.items()}
+        version = cluster.api.version
+        cluster.run_pod(await allocator.grant(ask("b", mib=400)))
+        await seen(cluster)
+        cluster.api.objects, cluster.api.version = backup, version
+        cluster.api.history = [one for one in cluster.api.history if one[0] <= version]
+        cluster.api.disconnect()
+        await cluster.pass_time(5)
+        await allocator.grant(ask("c", mib=600))
+        assert holders(cluster) == ["a", "c"]
+        cluster.check()
+        with pytest.raises(NoCapacityError):
+            await allocator.grant(ask("d", mib=100))
 
 
 async def test_what_runs_beyond_a_gpu_blocks_it_and_is_not_touched():

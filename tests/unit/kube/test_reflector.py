@@ -29,6 +29,11 @@ class Script:
         self.lists = deque(lists)
         self.watches = deque(watches)
         self.asked: list[str] = []
+        self.version = 10**6
+
+    async def page(self, *_, **__):
+        """How far the server has come."""
+        return {"metadata": {"resourceVersion": str(self.version)}, "items": []}
 
     async def list(self, *_, **__):
         """The next list, or its error."""
@@ -87,7 +92,13 @@ class Running:
             clock=self.clock,
             random=Random(1),
             settings=WatchSettings(seconds=60, backoff=Backoff(first=1, most=8, least=1)),
+            reverted=self._revert,
         )
+        self.reverted = 0
+
+    def _revert(self) -> None:
+        """Count."""
+        self.reverted += 1
 
     async def __aenter__(self):
         self.task = asyncio.create_task(self.reflector.run())
@@ -163,3 +174,13 @@ async def test_age_counts_from_the_end_of_contact():
         await until(lambda: it.clock.slept == [1.0])
         it.clock.elapsed += 7
         assert it.reflector.age() == 7
+
+
+async def test_a_server_that_went_back_in_time_is_listed_anew():
+    """Restored from a backup, it would keep a watch from our version waiting until it gets there."""
+    async with Running([([pod("a", 90)], "90"), ([pod("b", 40)], "40")], [[]]) as it:
+        it.script.version = 40
+        await until(lambda: len(it.script.asked) == 2)
+        assert it.book.told == ["=a", "=b"]
+        assert it.script.asked == ["90", "40"]
+        assert it.reverted == 1
