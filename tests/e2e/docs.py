@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from demo_stage import Stage, set_up
 
 ROOT: Final = Path(__file__).parents[2]
 _FILE: Final = re.compile(r"`([\w.-]+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
-_COMMANDS: Final = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_COMMANDS: Final = re.compile(r"^( *)```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _ANCHORS: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -40,7 +41,7 @@ class Page:
 
     def commands(self) -> list[str]:
         """The blocks that it has its reader type."""
-        return _COMMANDS.findall(self.text)
+        return [textwrap.dedent(block) for _, block in _COMMANDS.findall(self.text)]
 
     def anchors(self) -> set[str]:
         """What a link to a part of it may name, as code hosts make it from headings."""

@@ -92,9 +92,12 @@ def test_other_documents_stay_to_the_letter() -> None:
         ([asking(gpumem=3000)], {"vramshare.io/memory": "3000Mi"}),
         ([asking(gpu=2, gpumem=3000)], {"vramshare.io/memory": "3000Mi", "vramshare.io/gpus": "2"}),
         ([{"name": "first"}, asking(gpumem=10)], {"memory.vramshare.io/c": "10Mi"}),
-        ([asking("a", gpumem=10), asking("b", gpumem=20)], {"memory.vramshare.io/a": "10Mi", "memory.vramshare.io/b": "20Mi"}),
+        (
+            [asking("a", gpumem=10), asking("b", gpumem=20)],
+            {"memory.vramshare.io/a": "10Mi", "memory.vramshare.io/b": "20Mi"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_sizes(containers: list[dict], annotations: dict[str, str]) -> None:
     """Pod-wide where that means the same, else each container's own."""
     made = migrate(pod(*containers), Outcome())
