@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -12,6 +14,13 @@ from tests.monitoring.dashboard import DASHBOARD, expressions, names_in, panels,
 from tests.monitoring.endpoints import Endpoints
 from tests.monitoring.test_rules import ALERTS
 from tests.monitoring.tools import OVERLAY, promtool
+
+
+def rendered(folder: Path) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send."""
+    kubectl = Path(sys.executable).with_name("kubectl")
+    ended = subprocess.run([kubectl, "kustomize", folder], check=True, capture_output=True)  # noqa: S603 - ours
+    return list(yaml.safe_load_all(ended.stdout))
 
 
 def told(text: str) -> set[str]:
@@ -64,16 +73,20 @@ def test_no_two_panels_overlap() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+@pytest.mark.parametrize("version", [f"1.{minor}" for minor in range(30, 38)])
+def test_what_is_no_custom_resource_is_valid(version: str) -> None:
+    """Against the published schemas, unknown fields refused."""
+    known = [one for one in rendered(OVERLAY) if one["apiVersion"] == "v1"]
+    assert {one["kind"] for one in known} == {"ConfigMap", "Service"}
+    for one in known:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
 def test_grafana_finds_the_dashboard_and_the_operator_the_rest() -> None:
     """The overlay as kubectl renders it: a labelled ConfigMap with the file, monitors of ports that the pods have."""
-    kubectl = Path(sys.executable).with_name("kubectl")
-    rendered = [
-        yaml.safe_load_all(
-            subprocess.run([kubectl, "kustomize", folder], check=True, capture_output=True).stdout  # noqa: S603 - ours
-        )
-        for folder in (OVERLAY, OVERLAY.parents[1])
-    ]
-    objects = {(one["kind"], one["metadata"]["name"]): one for document in rendered for one in document}
+    objects = {
+        (one["kind"], one["metadata"]["name"]): one for one in [*rendered(OVERLAY), *rendered(OVERLAY.parents[1])]
+    }
     config = objects["ConfigMap", "vramshare-dashboard"]
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert json.loads(config["data"]["vramshare.json"]) == DASHBOARD

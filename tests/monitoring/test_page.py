@@ -6,6 +6,8 @@ from pathlib import Path
 import yaml
 
 from allocator.api import names
+from allocator.controller.metrics import EVICTIONS, OUTCOMES, RESULTS, WHYS
+from allocator.kube import Outcome
 from tests.monitoring.dashboard import names_in
 from tests.monitoring.endpoints import Endpoints
 from tests.monitoring.page import PAGE, Row, tables, told
@@ -42,6 +44,13 @@ def test_the_alerts_are_all_there() -> None:
         )
         for rule in ALERTS
     ]
+
+
+def test_every_value_of_the_counted_labels_is_explained() -> None:
+    """What a counter may say, the page tells."""
+    section = TEXT.partition("## Labels that need a word\n")[2].partition("\n## ")[0]
+    explained = set(re.findall(r"`(\w+)`", section))
+    assert {*OUTCOMES, *WHYS, *EVICTIONS, *RESULTS, *(one.value for one in Outcome)} <= explained
 
 
 def queries() -> list[str]:
