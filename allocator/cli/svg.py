@@ -76,7 +76,7 @@ def _node(root: Element, node: NodePicture, known: Sequence[Space], *, x: int, y
 def _gpu(root: Element, gpu: GpuPicture, known: Sequence[Space], *, x: int, y: int) -> None:
     """One GPU: label, bar, the line of its time, figures."""
     numbers = {space.name: at for at, space in enumerate(known)}
-    _text(root, x + _GAP, y + 12, f"{gpu.index} {gpu.model}"[:22], kind="problem" if gpu.problem else "quiet")
+    _text(root, x + _GAP, y + 12, f"{gpu.index} {gpu.model}"[:19], kind="problem" if gpu.problem else "quiet")
     left = x + _LABEL + _GAP
     _box(root, left, y, _BAR, 15, kind="rail")
     whole = max(gpu.capacity, gpu.granted + gpu.foreign, 1)

@@ -120,6 +120,17 @@ class Client:
             body["preconditions"] = {"uid": uid}
         return await self._call("DELETE", resource.path(namespace=namespace, name=name), body=body)
 
+    async def text(self, path: str) -> str:
+        """What stands at a path, as text: what the API server's proxy brings from a pod, for instance."""
+        what = f"GET {path}"
+        timeout = aiohttp.ClientTimeout(total=self._settings.timeout)
+        with translated(what):
+            async with self._request("GET", path, timeout=timeout) as response:
+                raw = await response.read()
+                if response.status >= 300:
+                    raise self._refusal(response, raw, what)
+                return raw.decode(errors="replace")
+
     @asynccontextmanager
     async def watch(
         self, resource: Resource, *, namespace: str = "", query: Mapping[str, str], seconds: float

@@ -9,6 +9,7 @@ import pytest
 from allocator.agent.kubelet import Container, activity, containers, kubelet_folder
 from allocator.agent.region import GpuUse, Region
 from allocator.agent.top import HEADER, Reading, command, rows, table
+from allocator.agent.top_rows import cells
 from allocator.api.allocation import Slice
 from allocator.api.errors import VramshareError
 from allocator.api.quantities import CoresPolicy, Memory
@@ -141,7 +142,7 @@ def test_the_table_says_what_share_of_gpu_time_was_used() -> None:
     before = Reading(at=0, containers=[timed(used=1000, waited=500)])
     now = Reading(at=2 * 10**9, containers=[timed(used=1480, waited=1500, debt=-3)])
     (row,) = rows(now, before)
-    assert row[HEADER.index("TIME%") : HEADER.index("PROCESSES")] == ("24%", "25%+", "50%", "-3.0ms")
+    assert cells(row)[HEADER.index("TIME%") : HEADER.index("PROCESSES")] == ("24%", "25%+", "50%", "-3.0ms")
 
 
 def test_the_command_prints_one_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
