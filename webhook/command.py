@@ -18,14 +18,15 @@ import structlog
 
 from allocator import logs
 from allocator.api import names
-from allocator.api.quantities import Memory, QuantityError
+from allocator.config import SettingError, resolved
 from allocator.controller import Allocator, AllocatorSettings, Client, SystemClock, Vault
 from allocator.core.policies import Policies
 from allocator.exposition import new_registry
+from allocator.reload import alongside
 from webhook.app import create_app
-from webhook.certificates import CertificateError
 from webhook.keeper import Keeper
 from webhook.metrics import Metrics, metrics_app
+from webhook.options import options
 from webhook.page.server import serving_page
 from webhook.page.settings import PageSettings
 from webhook.server import Addresses, serving
@@ -41,7 +42,6 @@ from webhook.tls import CertificateSource, Files, Served
 
 T = TypeVar("T")
 _log: Final = structlog.get_logger(__name__)
-_ENVIRONMENT: Final = "VRAMSHARE_WEBHOOK_"
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -56,9 +56,11 @@ class WebhookCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Run until SIGTERM or SIGINT."""
-        logs.configure(level=args.log_level, log_format=args.log_format)
-        policies = Policies(default=args.policy)
-        asyncio.run(serve(settings_of(args), allocator_settings_of(args), policies=policies))
+        chosen = resolved(args)
+        logs.configure(level=chosen.log_level, log_format=chosen.log_format)
+        policies = Policies(default=chosen.policy)
+        work = serve(settings_of(chosen), allocator_settings_of(chosen), policies=policies)
+        asyncio.run(alongside(work, args))
         return 0
 
 
@@ -66,64 +68,21 @@ command: Final = WebhookCommand()
 
 
 def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    """The webhook's arguments. Each can also be set by `VRAMSHARE_WEBHOOK_<NAME>`; the command line wins."""
-
-    def add(flag: str, default: object, text: str, **options: Any) -> None:
-        variable = _ENVIRONMENT + flag.removeprefix("--").replace("-", "_").upper()
-        chosen = environ.get(variable, default)
-        if (choices := options.get("choices")) and chosen not in choices:
-            parser.error(f"{variable} is {chosen!r}: write one of {', '.join(choices)}")
-        parser.add_argument(flag, default=chosen, help=f"{text} [{variable}]", **options)
-
-    server, admission, mutation, tls = ServerSettings(), AdmissionSettings(), MutationSettings(), TlsSettings()
-    policies = Policies()
-    add("--host", server.host, "address for reviews")
-    add("--port", server.port, "port for reviews; 0: any free one", type=int)
-    add("--metrics-host", server.metrics_host, "address for Prometheus")
-    add("--metrics-port", server.metrics_port, "port for Prometheus; 0: any free one", type=int)
-    add("--cert", None, "PEM file with the serving certificate; default: one is made", type=Path)
-    add("--key", None, "PEM file with its key", type=Path)
-    add("--ca", None, "PEM file with its CA", type=Path)
-    add("--certificate-secret", tls.secret, "Secret by which replicas share a self-made certificate")
-    add("--registrations", ",".join(tls.registrations), "webhook configurations whose caBundle is kept right then")
-    add("--certificates", tls.folder, "folder for self-made certificates that no Secret holds", type=Path)
-    add("--names", None, "names and IP addresses in a self-made certificate; default: the Service's, or loopback's")
-    add("--certificate-days", tls.lifetime_days, "life of a self-made certificate", type=float)
-    add("--ca-days", tls.ca_lifetime_days, "life of its CA", type=float)
-    add("--ca-settles", tls.settle_seconds, "seconds that API servers may take to learn of a new CA", type=float)
-    add("--page-port", None, "port of the web page; 0: any free one; default: no page", type=_port)
-    add("--page-host", PageSettings().host, "address for the page, which has no login")
-    add("--page-names", "", "names by which browsers may call the page, beside addresses and localhost")
-    add("--drain", server.drain_seconds, "seconds to go on answering at a stop", type=float)
-    add("--deadline", admission.deadline, "seconds for one answer", type=float)
-    add("--own-user", None, "user name by which the API server knows this process; default: the service account's")
-    add("--namespace", environ.get("POD_NAMESPACE") or names.DEFAULT_NAMESPACE, "vramshare's namespace")
-    add("--host-dir", mutation.host_dir, "folder on GPU nodes; the agents must be told the same")
-    add("--runtime-class", mutation.runtime_class, "RuntimeClass for GPU pods without one")
-    add("--gpu-toleration", "yes", "whether GPU pods tolerate nvidia.com/gpu:NoSchedule", choices=("yes", "no"))
-    add("--policy", policies.named(None).name, "packing policy for pods that name none", choices=policies.names())
-    add("--hami-metrics", "no", "whether metrics stand under HAMi's names too", choices=("yes", "no"))
-    add("--region-limit", mutation.region_limit, "memory of one container's usage region", type=_memory)
-    add("--interposer-image", mutation.interposer_image, "the agent's image, for pods under Pod Security")
-    deliveries = (Delivery.INIT.value, Delivery.IMAGE.value)
-    add("--strict-delivery", mutation.strict_delivery.value, "how pods under Pod Security get it", choices=deliveries)
-    add("--kubeconfig", None, "default: the pod's service account, else KUBECONFIG", type=Path)
-    add("--log-level", "info", "quieter lines are dropped", choices=logs.LEVELS)
-    add("--log-format", "json", "for machines or for people", choices=logs.FORMATS)
+    """The webhook's arguments; what the environment and a file say counts where the command line is silent."""
+    options(environ).declare(parser)
 
 
 def settings_of(args: argparse.Namespace, *, token: Path = _TOKEN) -> WebhookSettings:
-    """The webhook's settings that the command line names.
+    """The webhook's settings.
 
     Args:
         args: parsed arguments.
         token: the service account's, which tells who we are to the API server.
 
     Raises:
-        CertificateError: a certificate without its key, or the other way round.
+        SettingError: a value that cannot be, alone or beside another.
     """
-    if (args.cert is None) != (args.key is None):
-        raise CertificateError("--cert and --key belong together: give both, or neither to have them made")
+    args = resolved(args)
     own = args.own_user or (None if args.kubeconfig else service_account(token))
     return WebhookSettings(
         admission=AdmissionSettings(
@@ -132,11 +91,11 @@ def settings_of(args: argparse.Namespace, *, token: Path = _TOKEN) -> WebhookSet
             own_users=frozenset({own}) if own else None,
         ),
         mutation=MutationSettings(
-            host_dir=args.host_dir.rstrip("/"),
+            host_dir=args.host_dir,
             runtime_class=args.runtime_class or None,
-            tolerate_gpu_taint=args.gpu_toleration == "yes",
+            tolerate_gpu_taint=args.gpu_toleration,
             region_limit=args.region_limit,
-            interposer_image=args.interposer_image or "",
+            interposer_image=args.interposer_image,
             strict_delivery=Delivery(args.strict_delivery),
         ),
         server=ServerSettings(
@@ -145,33 +104,43 @@ def settings_of(args: argparse.Namespace, *, token: Path = _TOKEN) -> WebhookSet
             metrics_host=args.metrics_host,
             metrics_port=args.metrics_port,
             drain_seconds=args.drain,
-            tls=TlsSettings(
-                certificate=args.cert,
-                key=args.key,
-                ca=args.ca,
-                secret=args.certificate_secret or None,
-                registrations=_listed(args.registrations),
-                folder=args.certificates,
-                names=_listed(args.names) if args.names else _own_names(args),
-                lifetime_days=args.certificate_days,
-                ca_lifetime_days=args.ca_days,
-                settle_seconds=args.ca_settles,
-            ),
+            tls=_tls_settings(args),
         ),
-        page=PageSettings(port=args.page_port, host=args.page_host, names=_listed(args.page_names)),
+        page=PageSettings(port=args.page_port, host=args.page_host, names=args.page_names),
+    )
+
+
+def _tls_settings(args: argparse.Namespace) -> TlsSettings:
+    if (args.cert is None) != (args.key is None):
+        missing = "--key" if args.key is None else "--cert"
+        raise SettingError(missing, "", "--cert and --key belong together: give both, or neither to have them made")
+    if args.ca_days < 2 * args.certificate_days:
+        least = f"write at least {2 * args.certificate_days:g}, twice --certificate-days"
+        raise SettingError("--ca-days", f"{args.ca_days:g}", least)
+    return TlsSettings(
+        certificate=args.cert,
+        key=args.key,
+        ca=args.ca,
+        secret=args.certificate_secret or None,
+        registrations=args.registrations,
+        folder=args.certificates,
+        names=args.names or _own_names(args),
+        lifetime_days=args.certificate_days,
+        ca_lifetime_days=args.ca_days,
+        settle_seconds=args.ca_settles,
     )
 
 
 def allocator_settings_of(args: argparse.Namespace) -> AllocatorSettings:
-    """The allocator's settings that the command line names."""
-    base = AllocatorSettings()
+    """The allocator's settings."""
+    args, base = resolved(args), AllocatorSettings()
     return replace(
         base,
         kube=replace(base.kube, kubeconfig=args.kubeconfig, user_agent="vramshare-webhook"),
         namespace=args.namespace,
         runtime_class=args.runtime_class or "",
-        hami_metrics=args.hami_metrics == "yes",
-        tolerations=base.tolerations if args.gpu_toleration == "yes" else (),
+        hami_metrics=args.hami_metrics,
+        tolerations=base.tolerations if args.gpu_toleration else (),
     )
 
 
@@ -284,23 +253,3 @@ def _on_signals() -> asyncio.Event:
 def _own_names(args: argparse.Namespace) -> tuple[str, ...]:
     """By which names an API server reaches us: our Service's, where replicas share a certificate."""
     return (f"{names.WEBHOOK_SERVICE}.{args.namespace}.svc",) if args.certificate_secret else TlsSettings().names
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(one.strip() for one in text.split(",") if one.strip())
-
-
-def _port(text: str) -> int | None:
-    """A port; nothing: none."""
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
-        raise argparse.ArgumentTypeError(f"{text}: write a port, 0 to 65535")
-    return int(text)
-
-
-def _memory(text: str) -> Memory:
-    try:
-        return Memory.parse(text)
-    except QuantityError as reason:
-        raise argparse.ArgumentTypeError(str(reason)) from None

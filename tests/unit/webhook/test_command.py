@@ -12,9 +12,9 @@ import pytest
 
 from allocator.api.errors import VramshareError
 from allocator.api.quantities import Memory
+from allocator.config import SettingError
 from allocator.controller.metrics import Metrics
 from webhook import command as module
-from webhook.certificates import CertificateError
 from webhook.command import add_arguments, allocator_settings_of, serve, service_account, settings_of
 from webhook.server import Addresses
 
@@ -62,23 +62,23 @@ def test_region_limit_is_a_quantity() -> None:
     ("argv", "environ", "message"),
     [
         (("--region-limit", "4Mb"), {}, "write Mi"),
-        (("--policy", "tetris"), {}, "choose from"),
+        (("--policy", "tetris"), {}, "--policy is 'tetris': write one of best-fit"),
+        (("--port", "70000"), {}, "write a whole number from 0 to 65535"),
+        (("--ca-days", "500"), {}, "--ca-days is '500': write at least 730"),
         ((), {"VRAMSHARE_WEBHOOK_POLICY": "tetris"}, "write one of best-fit, fgd, foresight, pack, spread"),
         ((), {"VRAMSHARE_WEBHOOK_LOG_LEVEL": "loud"}, "VRAMSHARE_WEBHOOK_LOG_LEVEL is 'loud': write one of debug"),
     ],
 )
-def test_wrong_value_is_refused_with_a_remedy(
-    argv: tuple[str, ...], environ: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_value_is_refused_with_a_remedy(argv: tuple[str, ...], environ: dict[str, str], message: str) -> None:
     """On the command line and in the environment alike."""
-    with pytest.raises(SystemExit):
-        parsed(*argv, **environ)
-    assert message in capsys.readouterr().err
+    with pytest.raises(SettingError) as refused:
+        settings_of(parsed(*argv, **environ))
+    assert message in str(refused.value)
 
 
 def test_certificate_without_key_is_refused() -> None:
     """Half a pair would be found out at the first handshake."""
-    with pytest.raises(CertificateError, match="--cert and --key belong together"):
+    with pytest.raises(SettingError, match="--cert and --key belong together"):
         settings_of(parsed("--cert", "a"))
 
 
