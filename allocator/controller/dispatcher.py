@@ -26,8 +26,8 @@ from allocator.core.reservation import Spot, nearest, stands
 from allocator.kube import EventRecorder
 
 _log = structlog.get_logger(__name__)
-_BREATH = 16
-"""Pods decided on before others have a turn in this process."""
+_BATCH = 64
+"""Pods and groups decided on before others have a turn in this process."""
 
 Member = tuple[Waiting, Reading]
 
@@ -93,15 +93,14 @@ class Dispatcher:
         self._preemptor.begin()
         self._complain()
         self._round = _Round()
-        for number, unit in enumerate(self._engine.line.units()):
+        waiting = self._engine.line.units()
+        for start in range(0, len(waiting), _BATCH):
             if not self._leads():
                 break
-            self._consider(unit)
-            if len(self._round.openings) >= self._engine.settings.queue.at_once:
-                await self._write()
-            elif number % _BREATH == _BREATH - 1:
-                await self._engine.clock.sleep(0)
-        await self._write()
+            with self._engine.line.deciding(waiting[start].turn):
+                for unit in waiting[start : start + _BATCH]:
+                    self._consider(unit)
+            await self._write()
         if self._leads():
             await self._teller.flush()
             await self._preemptor.flush()
@@ -114,7 +113,14 @@ class Dispatcher:
     async def _write(self) -> None:
         """Write what was decided; what is not written is undone."""
         openings, self._round.openings = self._round.openings, []
-        results = await asyncio.gather(*(self._opener.open(one) for one in openings), return_exceptions=True)
+        limit = asyncio.Semaphore(self._engine.settings.queue.at_once)
+
+        async def write(one: Sequence[Opening]) -> None:
+            async with limit:
+                await self._opener.open(one)
+
+        await self._engine.clock.sleep(0)
+        results = await asyncio.gather(*(write(one) for one in openings), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -140,9 +146,7 @@ class Dispatcher:
                 sentence = sentence or f"{one.name}: {read}" if unit.group else read
             else:
                 members.append((one, read))
-        if not sentence:
-            with self._engine.line.ahead_of(unit.turn):
-                sentence = self._grant(unit, members, had)
+        sentence = sentence or self._grant(unit, members, had)
         if not sentence:
             return
         if unit.group and not self._engine.world.pods.members(unit.members[0].namespace, unit.group.name):
@@ -193,9 +197,10 @@ class Dispatcher:
                 sentence = place_.summary
                 break
             found.append(place_)
-            spot = Spot(node=place_.node, containers=place_.containers)
-            engine.line.keep(one, read.demand, spot, turn=unit.turn, fits=True)
-        for one, _ in lacking:
+            if len(found) < len(lacking):
+                spot = Spot(node=place_.node, containers=place_.containers)
+                engine.line.keep(one, read.demand, spot, turn=unit.turn, fits=True)
+        for one, _ in lacking[: len(found)]:
             engine.line.served(one.uid)
         if sentence and unit.group:
             sentence += f"; {len(found)} of {len(lacking)} pods of group {unit.group.name} fit together"
@@ -241,12 +246,7 @@ class Dispatcher:
         quota, used = self._engine.world.quotas.get(namespace), self._engine.world.accounts.used(namespace)
         if quota is None:
             return ""
-        for _, read in lacking:
-            asked = least(read.asked.request)
-            if sentence := quota.excess(used, asked):
-                return sentence
-            used += asked
-        return ""
+        return quota.excess(used, least(*(read.asked.request for _, read in lacking)))
 
     def _wait(self, unit: Unit, lacking: Sequence[Member], sentence: str) -> str:
         """Keep room for a unit that fits nowhere, where it is entitled to it; returns what to tell it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator.api.allocation import Allocation
-from allocator.api.errors import FormatError, NoCapacityError, RequestError
+from allocator.api.errors import FormatError, NoCapacityError
 from allocator.api.grant import Grant
 from allocator.controller.public import GrantRequest
 from allocator.controller.reading import Reader, Reading
@@ -22,7 +22,7 @@ from allocator.controller.world import World
 from allocator.core.demand import PodDemand
 from allocator.core.gang import Unit, units
 from allocator.core.placement import Placement, place
-from allocator.core.policies import Policies
+from allocator.core.policies import BestFit, Policies
 from allocator.core.queue import Turn, Waiting, priority_of
 from allocator.core.quota import least
 from allocator.core.reservation import Spot, stands
@@ -31,8 +31,10 @@ from allocator.kube import Clock
 
 _MOST_KINDS: Final = 64
 """Kinds of pods tried before the rest of a long queue is left alone: it is far from its turn."""
-_MOST_KEPT: Final = 512
-"""Places kept at a time."""
+_MOST_KEPT: Final = 64
+"""Places kept at a time. Where more pods that fit wait, the leader is placing them, and newcomers queue up behind."""
+_ANYWHERE: Final = BestFit()
+"""By which places are kept: quickly, for what the leader chooses in the end is the policy's matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Line:
         self._most_spots = spots
         self._kept: list[_Kept] = []
         self._units: list[Unit] | None = None
+        self._crowd: Turn | None = None
         self._stale = True
 
     def stirred(self) -> None:
@@ -125,7 +128,12 @@ class Line:
             NoCapacityError: there is no room, or others wait for it.
         """
         fleet, policy = self._world.fleet, self._policies.named(demand.policy)
-        with self.ahead_of(Turn.newcomer(priority_of(asked.pod))):
+        turn = Turn.newcomer(priority_of(asked.pod))
+        with self.ahead_of(turn):
+            if self._crowd is not None and self._crowd < turn:
+                raise NoCapacityError(
+                    f"waits for its turn: more than {_MOST_KEPT} pods that wait longer are being placed"
+                )
             found = place(fleet, demand, policy)
             if isinstance(found, Placement):
                 return found
@@ -143,6 +151,20 @@ class Line:
             self._refresh()
         with self._lifted([one for one in self._kept if one.turn >= turn]):
             yield
+
+    @contextmanager
+    def deciding(self, turn: Turn) -> Iterator[None]:
+        """The leader decides on the pods in order, from this turn on: only what it keeps for those before counts.
+
+        What is to be kept for those behind is worked out when somebody asks for it.
+        """
+        for one in [kept for kept in self._kept if kept.fits or kept.turn >= turn]:
+            self._world.fleet.unhold(one.grant)
+            self._kept.remove(one)
+        try:
+            yield
+        finally:
+            self._stale = True
 
     def served(self, uid: str) -> None:
         """A pod has been granted its slices, or is being: nothing is kept for it any more."""
@@ -187,13 +209,16 @@ class Line:
         self._stale = False
         for one in self._kept:
             self._world.fleet.unhold(one.grant)
-        self._kept = []
+        self._kept, self._crowd = [], None
         if not self._world.pods.depth():
             return
         refused: set[object] = set()
         reserved = 0
         for unit in self.units():
-            if len(refused) >= _MOST_KINDS or len(self._kept) >= _MOST_KEPT:
+            if len(refused) >= _MOST_KINDS:
+                break
+            if len(self._kept) >= _MOST_KEPT:
+                self._crowd = unit.turn
                 break
             if not unit.missing:
                 reserved += self._keep_unit(unit, refused, spots=reserved < self._most_spots)
@@ -220,10 +245,7 @@ class Line:
     def _keep_where_it_fits(self, members: list[tuple[Waiting, Reading]], turn: Turn) -> bool:
         """Keep a place for each of them; for none, if one has none."""
         for at, (one, read) in enumerate(members):
-            try:
-                found = place(self._world.fleet, read.demand, self._policies.named(read.demand.policy))
-            except RequestError:
-                found = None
+            found = place(self._world.fleet, read.demand, _ANYWHERE)
             if not isinstance(found, Placement):
                 for before, _ in members[:at]:
                     self.served(before.uid)
@@ -243,13 +265,8 @@ class Line:
         quota = self._world.quotas.get(namespace)
         if quota is None:
             return False
-        used = self._world.accounts.used(namespace)
-        for _, read in members:
-            asked = least(read.asked.request)
-            if quota.excess(used, asked):
-                return True
-            used += asked
-        return False
+        asked = least(*(read.asked.request for _, read in members))
+        return bool(quota.excess(self._world.accounts.used(namespace), asked))
 
 
 def _label(uid: str) -> str:

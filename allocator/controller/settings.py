@@ -139,7 +139,7 @@ class UnseenSettings:
     per_gpu: float = 1.0
     share: float = 0.25
     strikes: int = 3
-    remember: float = 600.0
+    remember: float = 1800.0
 
 
 class OverQuota(StrEnum):

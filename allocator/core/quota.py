@@ -81,10 +81,10 @@ def held(grant: Grant) -> Amount:
     return Amount(sum(one.memory.count for one in slices), sum(one.cores for one in slices), len(slices))
 
 
-def least(request: PodRequest) -> Amount:
-    """What a pod takes at least: a share of a GPU's memory is known only once the GPU is."""
+def least(*requests: PodRequest) -> Amount:
+    """What pods take at least, together: a share of a GPU's memory is known only once the GPU is."""
     memory = cores = gpus = 0
-    for one in request.containers:
+    for one in (one for request in requests for one in request.containers):
         memory += 0 if isinstance(one.memory, MemoryShare) else one.gpus * one.memory.count
         cores += one.gpus * (one.cores or 0)
         gpus += one.gpus

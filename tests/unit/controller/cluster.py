@@ -119,6 +119,7 @@ class Cluster:
         name: str,
         *,
         mib: int = 100,
+        cores: int = 0,
         priority: int = 0,
         gates: tuple[str, ...] = (),
         namespace: str = "team",
@@ -129,7 +130,8 @@ class Cluster:
 
         Further annotations go by their last word: `group_size="2"`.
         """
-        asked = {f"{names.DOMAIN}/{word.replace('_', '-')}": value for word, value in annotations.items()}
+        asked = {names.cores_annotation("c"): str(cores)} if cores else {}
+        asked |= {f"{names.DOMAIN}/{word.replace('_', '-')}": value for word, value in annotations.items()}
         results = {
             names.STATUS: names.STATUS_QUEUED,
             names.memory_annotation("c"): f"{mib}Mi",
