@@ -19,7 +19,7 @@ import structlog
 from allocator import logs
 from allocator.api import names
 from allocator.config import SettingError, resolved
-from allocator.controller import Allocator, AllocatorSettings, Client, SystemClock, Vault
+from allocator.controller import Allocator, AllocatorSettings, Client, OverQuota, SystemClock, Vault
 from allocator.core.policies import Policies
 from allocator.exposition import new_registry
 from allocator.reload import alongside
@@ -140,6 +140,11 @@ def allocator_settings_of(args: argparse.Namespace) -> AllocatorSettings:
         namespace=args.namespace,
         runtime_class=args.runtime_class or "",
         hami_metrics=args.hami_metrics,
+        over_quota=OverQuota(args.over_quota),
+        queue=replace(
+            base.queue, preempt=args.preempt, reserve_after=args.reserve_after, reservations=args.reservations
+        ),
+        unseen=replace(base.unseen, most=args.unseen_grants, share=args.unseen_share),
         tolerations=base.tolerations if args.gpu_toleration else (),
     )
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from allocator.api.quantities import Memory
 from allocator.config import Option, Options, listed, memory, number, one_of, path, text, whole, yes_no
+from allocator.controller import AllocatorSettings, OverQuota, QueueSettings, UnseenSettings
 from allocator.core.policies import Policies
 from allocator.shared_options import SHARED
 from webhook.page.settings import PageSettings
@@ -23,6 +24,7 @@ _server, _admission, _mutation, _tls, _page = (
     PageSettings(),
 )
 _policies = Policies()
+_allocator, _queue, _unseen = AllocatorSettings(), QueueSettings(), UnseenSettings()
 
 
 def _region(value: str) -> Memory:
@@ -112,8 +114,36 @@ _PODS: Final = (
         one_of(Delivery.INIT.value, Delivery.IMAGE.value),
     ),
 )
+_QUEUE: Final = (
+    Option(
+        "over-quota",
+        _allocator.over_quota.value,
+        "what happens to pods beyond their namespace's GPU quota",
+        one_of(*(one.value for one in OverQuota)),
+    ),
+    Option("preempt", _queue.preempt, "whether pods of lower priority make room for a waiting one", yes_no),
+    Option(
+        "reserve-after",
+        _queue.reserve_after,
+        "seconds that a pod waits before room is kept for it",
+        number(0, _DAY, "seconds"),
+    ),
+    Option("reservations", _queue.reservations, "for how many waiting pods room is kept", whole(0, 1000)),
+    Option(
+        "unseen-grants",
+        _unseen.most,
+        "grants without a pod that a namespace may have, and one more for each GPU",
+        whole(1, 100_000),
+    ),
+    Option(
+        "unseen-share",
+        _unseen.share,
+        "of all GPUs, what those grants may hold, 0 to 1",
+        number(0, 1, "as a share"),
+    ),
+)
 
 
 def options(environ: Mapping[str, str]) -> Options:
     """All of them."""
-    return Options("webhook", (*SHARED, *_LISTENING, *_CERTIFICATES, *_PODS), environ)
+    return Options("webhook", (*SHARED, *_LISTENING, *_CERTIFICATES, *_PODS, *_QUEUE), environ)

@@ -12,7 +12,9 @@ from allocator.controller.settings import (
     CommitSettings,
     GiveBackSettings,
     LeaderSettings,
+    OverQuota,
     QueueSettings,
+    UnseenSettings,
 )
 from allocator.controller.vault import Registration, Stored, Vault
 from allocator.core.policies import Policies, Policy
@@ -30,12 +32,14 @@ __all__ = [
     "Granted",
     "KubeSettings",
     "LeaderSettings",
+    "OverQuota",
     "Policies",
     "Policy",
     "QueueSettings",
     "Registration",
     "Stored",
     "SystemClock",
+    "UnseenSettings",
     "Vault",
     "WatchSettings",
     "owner_of",

@@ -87,6 +87,7 @@ class Preemptor:
         except KubeError as reason:
             _log.warning("victim not evicted", reason=str(reason), **about)
             outcome = Outcome.LATER
+        self._engine.metrics.evictions.labels("preempted", outcome.value).inc()
         if outcome is Outcome.LATER:
             self._spared[victim.uid] = self._engine.clock.monotonic() + self._engine.settings.queue.spare
             _log.info("victim is protected for now, another is looked for", **about)

@@ -13,6 +13,7 @@ import pytest
 from allocator.api.errors import VramshareError
 from allocator.api.quantities import Memory
 from allocator.config import SettingError
+from allocator.controller import OverQuota
 from allocator.controller.metrics import Metrics
 from webhook import command as module
 from webhook.command import add_arguments, allocator_settings_of, serve, service_account, settings_of
@@ -95,6 +96,16 @@ def token(tmp_path: Path, content: bytes) -> Path:
     path = tmp_path / "token"
     path.write_bytes(b"e30." + base64.urlsafe_b64encode(content).rstrip(b"=") + b".c2ln")
     return path
+
+
+def test_the_queue_is_set_up_as_asked() -> None:
+    """Quotas, preemption, reservations and the limits of what was never seen; by default nobody is evicted."""
+    assert not allocator_settings_of(parsed()).queue.preempt
+    found = allocator_settings_of(
+        parsed("--over-quota", "deny", "--preempt", "yes", "--reserve-after", "300", "--unseen-grants", "8")
+    )
+    assert (found.over_quota, found.queue.preempt, found.queue.reserve_after) == (OverQuota.DENY, True, 300)
+    assert (found.unseen.most, found.unseen.share) == (8, 0.25)
 
 
 def test_own_name_is_read_from_the_service_accounts_token(tmp_path: Path) -> None:
