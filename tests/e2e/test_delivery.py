@@ -7,7 +7,6 @@ test puts where the nodes' simulated runtime looks for them.
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from demo_install import INTERPOSER, INTERPOSER_IMAGE
 from demo_stage import Stage
 
 from allocator.api import names
-from tests.e2e.docs import installed
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("demo")]
 ASK = """
@@ -41,17 +39,16 @@ RESTRICTED = {
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(shared_stage: Stage) -> Stage:
     """An installed cluster whose nodes have the files of the agent's image."""
-    with installed(tmp_path_factory.mktemp("delivery")) as made:
-        if made.unwalled:
-            pytest.skip(made.unwalled)
-        reference = INTERPOSER_IMAGE.replace("/", "_").replace(":", "_")
-        for node in made.nodes:
-            folder = made.host_root(node).parent / "images" / reference / names.IMAGE_LIBRARY_DIR
-            folder.mkdir(parents=True)
-            shutil.copy(INTERPOSER, folder / Path(names.DELIVERED_LIBRARY).name)
-        yield made
+    if shared_stage.unwalled:
+        pytest.skip(shared_stage.unwalled)
+    reference = INTERPOSER_IMAGE.replace("/", "_").replace(":", "_")
+    for node in shared_stage.nodes:
+        folder = shared_stage.host_root(node).parent / "images" / reference / names.IMAGE_LIBRARY_DIR
+        folder.mkdir(parents=True)
+        shutil.copy(INTERPOSER, folder / Path(names.DELIVERED_LIBRARY).name)
+    return shared_stage
 
 
 def gpu_pod(name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The manifests, as kubectl renders them: valid for every supported Kubernetes, and true to the programs they start."""
 
 import argparse
+import json
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -16,6 +17,8 @@ from allocator.api import names
 
 ROOT = Path(__file__).parents[3] / "manifests"
 VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
+FOLDERS = [ROOT, *sorted(one for one in (ROOT / "overlays").iterdir() if one.is_dir())]
+FOREIGN = {"cert-manager.io", "monitoring.coreos.com"}
 
 
 def rendered(folder: Path) -> list[dict[str, Any]]:
@@ -31,12 +34,89 @@ def base() -> dict[tuple[str, str], dict[str, Any]]:
     return {(one["kind"], one["metadata"]["name"]): one for one in rendered(ROOT)}
 
 
+@pytest.fixture(scope="module")
+def everything() -> list[dict[str, Any]]:
+    """Every object of base, overlays and examples, each once."""
+    found = {json.dumps(one, sort_keys=True): one for folder in FOLDERS for one in rendered(folder)}
+    for file in (ROOT / "examples").glob("*.yaml"):
+        found |= {json.dumps(one, sort_keys=True): one for one in yaml.safe_load_all(file.read_text())}
+    return list(found.values())
+
+
+def test_every_overlay_is_documented() -> None:
+    """In the README, by its name."""
+    readme = (ROOT / "README.md").read_text()
+    assert not [folder.name for folder in FOLDERS if folder != ROOT and f"`overlays/{folder.name}`" not in readme]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("folder", ["", "overlays/local"])
-def test_every_object_is_valid(folder: str, version: str) -> None:
-    """Against the published schemas, unknown fields refused."""
-    for one in rendered(ROOT / folder):
-        kubernetes_validate.validate(one, version, strict=True)
+def test_every_object_is_valid(version: str, everything: list[dict[str, Any]]) -> None:
+    """Against the published schemas, unknown fields refused. Objects of other projects' kinds have none there."""
+    for one in everything:
+        if one["apiVersion"].partition("/")[0] not in FOREIGN:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_cert_manager_takes_the_webhooks_rights_away() -> None:
+    """What it does for the webhook, the webhook need not be allowed to do."""
+    made = rendered(ROOT / "overlays" / "cert-manager")
+    rules = [rule for one in made if one["kind"].endswith("Role") for rule in one["rules"]]
+    assert not [rule for rule in rules if {"secrets", "mutatingwebhookconfigurations"} & set(rule["resources"])]
+    (deployment,) = (one for one in made if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert not [word for word in container["args"] if word.startswith("--certificate-secret")]
+
+
+@pytest.mark.parametrize("overlay", ["microk8s", "k3s", "gpu-operator"])
+def test_the_runtime_class_is_the_agents_and_the_pods(overlay: str) -> None:
+    """Both need it where the driver is reached no other way."""
+    made = {one["kind"]: one for one in rendered(ROOT / "overlays" / overlay)}
+    assert made["DaemonSet"]["spec"]["template"]["spec"]["runtimeClassName"] == "nvidia"
+    (webhook,) = made["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "VRAMSHARE_WEBHOOK_RUNTIME_CLASS", "value": "nvidia"} in webhook["env"]
+
+
+def test_replicas_stand_on_different_nodes() -> None:
+    """With high availability they must; one at a time may be drained anywhere."""
+    made = rendered(ROOT / "overlays" / "high-availability")
+    (deployment,) = (one for one in made if one["kind"] == "Deployment")
+    assert deployment["spec"]["replicas"] >= 3
+    affinity = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    (budget,) = (one for one in made if one["kind"] == "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
+def test_the_webhook_has_no_powers(base: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """It needs none: no root, no capability, nothing writable."""
+    spec = base["Deployment", "vramshare-webhook"]["spec"]["template"]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    (container,) = spec["containers"]
+    context = container["securityContext"]
+    assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert not {"hostPID", "hostNetwork", "hostIPC"} & spec.keys()
+
+
+def test_the_agent_has_the_powers_it_needs_and_no_more(base: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """Two capabilities and the host's processes, each with a comment why; and it is not privileged."""
+    spec = base["DaemonSet", "vramshare-agent"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    context = container["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]}
+    assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
+    assert "privileged" not in context
+    writable = [one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly")]
+    assert names.DEFAULT_HOST_DIR in writable
+    assert "/host" not in writable
+
+
+def test_one_image_serves_the_agent_and_pods_under_pod_security(base: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """The webhook is told the agent's image; a private registry's name has to be written in both places."""
+    (agent,) = base["DaemonSet", "vramshare-agent"]["spec"]["template"]["spec"]["containers"]
+    (webhook,) = base["Deployment", "vramshare-webhook"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "VRAMSHARE_WEBHOOK_INTERPOSER_IMAGE", "value": agent["image"]} in webhook["env"]
 
 
 def test_the_local_overlay_starts_no_pods(base: dict[tuple[str, str], dict[str, Any]]) -> None:
