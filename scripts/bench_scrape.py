@@ -30,7 +30,7 @@ from allocator.api.quantities import Memory
 from allocator.controller.metrics import Metrics
 from allocator.controller.scene import NodeScene, Scene
 from allocator.core.fleet import Fleet
-from allocator.core.fragmentation import by_model
+from allocator.core.fragmentation import by_gpu, by_model
 from allocator.core.nodes import NodeInfo
 from allocator.core.resources import Usage
 from allocator.exposition import exposed, metrics_app, new_registry
@@ -162,6 +162,7 @@ async def leader_row(*, nodes: int, gpus: int = 5, slices: int = 4, rounds: int 
             leading=True,
             nodes=[NodeScene.of(node) for node in fleet.nodes()],
             fragmentation=by_model(fleet.table),
+            stranded=by_gpu(fleet.table),
         )
 
     def prepare() -> None:

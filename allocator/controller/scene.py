@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import repeat
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -17,7 +18,7 @@ from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
 from allocator.api.inventory import Gpu
 from allocator.controller.world import World
-from allocator.core.fragmentation import Fragmentation, by_model
+from allocator.core.fragmentation import Fragmentation, by_gpu, by_model
 from allocator.core.queue import Waiting
 from allocator.core.quota import NONE, Amount, Quota
 from allocator.core.state import FULL_TIME, NodeState
@@ -32,6 +33,7 @@ _TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "vramshare_gpu_memory_allocated_bytes": ("What grants on a GPU do add up to.", _GPU),
     "vramshare_gpu_memory_foreign_bytes": ("What others than vramshare's pods hold of a GPU, as its agent says.", _GPU),
     "vramshare_gpu_cores_allocated_ratio": ("GPU time that grants reserve, 1 being all of it.", _GPU),
+    "vramshare_gpu_stranded_ratio": ("Part of a GPU that is free and of no use to the usual pods.", _GPU),
     "vramshare_gpu_slices_allocated": ("Slices granted on a GPU.", _GPU),
     "vramshare_node_open": ("1 where a node takes new grants.", ("node",)),
     "vramshare_node_agent_live": ("1 where a node's agent has been heard of lately.", ("node",)),
@@ -100,6 +102,7 @@ class Scene:
         waiting: the queue.
         fragmentation: by GPU model.
         quotas: by namespace that has one.
+        stranded: counts what is stranded of each GPU, in GPUs, by node and in the order of its inventory.
     """
 
     now: datetime
@@ -108,10 +111,13 @@ class Scene:
     waiting: Sequence[Waiting] = ()
     fragmentation: Mapping[str, Fragmentation] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
+    stranded: Callable[[], Mapping[str, Sequence[float]]] = dict
 
     @classmethod
     def of(cls, world: World, *, now: datetime, leading: bool) -> "Scene":
-        """The cluster as this replica sees it now."""
+        """The cluster as this replica sees it now: all of it if it leads, else the queue alone."""
+        if not leading:
+            return cls(now=now, leading=False, waiting=world.pods.waiting())
         return cls(
             now=now,
             leading=leading,
@@ -119,6 +125,7 @@ class Scene:
             waiting=world.pods.waiting(),
             fragmentation=by_model(world.fleet.table),
             quotas=world.quotas.all(),
+            stranded=by_gpu(world.fleet.table),
         )
 
     def used(self) -> dict[str, Amount]:
@@ -188,18 +195,20 @@ def _add_models(families: Families, scene: Scene) -> None:
 
 
 def _add_nodes(families: Families, scene: Scene) -> None:
+    stranded = scene.stranded()
     for node in scene.nodes:
         families["vramshare_node_open"].add_metric([node.name], node.open)
         families["vramshare_node_agent_live"].add_metric([node.name], node.live)
         releasing = sum(1 for grant in node.grants if grant.releasing is not None)
         families["vramshare_node_releasing_grants"].add_metric([node.name], releasing)
         on_gpus = held_by_gpu(node)
-        for gpu in node.gpus:
+        for gpu, useless in zip(node.gpus, stranded.get(node.name) or repeat(0.0), strict=False):
             labels, mine = [node.name, gpu.uuid, gpu.model], on_gpus.get(gpu.uuid, NONE)
             families["vramshare_gpu_memory_capacity_bytes"].add_metric(labels, gpu.capacity.count)
             families["vramshare_gpu_memory_foreign_bytes"].add_metric(labels, gpu.foreign.count)
             families["vramshare_gpu_memory_allocated_bytes"].add_metric(labels, mine.memory)
             families["vramshare_gpu_cores_allocated_ratio"].add_metric(labels, mine.cores / FULL_TIME)
+            families["vramshare_gpu_stranded_ratio"].add_metric(labels, useless)
             families["vramshare_gpu_slices_allocated"].add_metric(labels, mine.gpus)
 
 

@@ -6,7 +6,7 @@ A node's fragmentation is the mean over the mix. Here a GPU's free capacity is t
 time, in thousandths of a GPU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,6 +86,15 @@ def fragments(pods: Typical, *, milli: Ints, cpu: Ints) -> Floats:
     return result
 
 
+def strands(pods: Typical, *, milli: Ints, cpu: Ints) -> Floats:
+    """The same by GPU: what is free of each and of no use; a node's add up to its fragmentation."""
+    roomy: Bools = milli[:, :, None] >= pods.milli
+    fitting: Bools = roomy & (roomy.sum(axis=1) >= pods.gpus)[:, None, :]
+    useful: Floats = (fitting * pods.shares(cpu)[:, None, :]).sum(axis=2)
+    result: Floats = milli * (1 - useful)
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class Fragmentation:
     """Of all GPUs of one model, in GPUs.
@@ -102,7 +111,7 @@ class Fragmentation:
 
 
 def by_model(table: Table) -> Mapping[str, Fragmentation]:
-    """Fragmentation per GPU model."""
+    """Fragmentation per GPU model; while nobody knows yet what pods are usual here, nothing counts as stranded."""
     names = {number: name for name, number in table.model_numbers.items()}
     result: dict[str, Fragmentation] = {}
     for kind in sorted(set(table.kinds[list(table.rows.values())].tolist())):
@@ -114,7 +123,8 @@ def by_model(table: Table) -> Mapping[str, Fragmentation]:
         _, first, times = np.unique(table.states[rows], return_index=True, return_counts=True)
         some = rows[first]
         milli = table.milli[rows]
-        stranded = fragments(typical_pods(table, kind), milli=table.milli[some], cpu=table.cpu[some]) @ times / 1000
+        pieces = fragments(typical_pods(table, kind), milli=table.milli[some], cpu=table.cpu[some])
+        stranded = pieces @ times / 1000 if table.mix.epoch.kinds else 0.0
         model = names[int(table.models[rows[0], 0])]
         before = result.get(model, Fragmentation(0.0, 0.0, 0.0))
         result[model] = Fragmentation(
@@ -123,3 +133,32 @@ def by_model(table: Table) -> Mapping[str, Fragmentation]:
             stranded=round(before.stranded + float(stranded), 9),  # sums of shares are off in the last places
         )
     return result
+
+
+def by_gpu(table: Table) -> Callable[[], dict[str, list[float]]]:
+    """What is stranded of each GPU, in GPUs, by node and in the order of its inventory; none while nothing is known.
+
+    Takes down what it needs and leaves the counting, which for a large fleet takes a while, to whoever calls the
+    result: that may be another thread, later.
+    """
+    found: list[tuple[Typical, list[str], Ints]] = []
+    if not table.mix.epoch.kinds:
+        return dict
+    for kind in sorted(set(table.kinds[list(table.rows.values())].tolist())):
+        named = [(name, row) for name, row in table.rows.items() if table.kinds[row] == kind and table.capacity[row, 0]]
+        rows = np.asarray([row for _, row in named], dtype=np.int64)
+        if not len(rows):
+            continue
+        free: Ints = np.concatenate([table.milli[rows], table.cpu[rows][:, None]], axis=1)
+        found.append((typical_pods(table, kind), [name for name, _ in named], free))
+
+    def count() -> dict[str, list[float]]:
+        result: dict[str, list[float]] = {}
+        for pods, names, free in found:
+            # Nodes with the same free strand the same; a large fleet has few different ones.
+            different, where = np.unique(free, axis=0, return_inverse=True)
+            stranded = (strands(pods, milli=different[:, :-1], cpu=different[:, -1]) / 1000).round(9)
+            result |= zip(names, stranded[where.reshape(-1)].tolist(), strict=True)
+        return result
+
+    return count

@@ -72,6 +72,7 @@ async def test_a_grant_is_told_by_gpu_and_namespace() -> None:
         assert value("vramshare_gpu_memory_capacity_bytes", GPU) == 1000 * MIB
         assert value("vramshare_gpu_memory_allocated_bytes", GPU) == 400 * MIB
         assert value("vramshare_gpu_slices_allocated", GPU) == 1
+        assert value("vramshare_gpu_stranded_ratio", GPU) == 0
         assert value("vramshare_gpu_cores_allocated_ratio", GPU) == 0
         assert value("vramshare_namespace_memory_allocated_bytes", {"namespace": "team"}) == 400 * MIB
         assert value("vramshare_node_open", {"node": "n1"}) == 1

@@ -1,5 +1,6 @@
 """What the policies that look ahead learn, and what they do with it."""
 
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from allocator.api.quantities import Memory, MemoryShare
 from allocator.api.request import Choice
 from allocator.core.demand import Shape, SliceAsk
-from allocator.core.fragmentation import by_model
+from allocator.core.fragmentation import by_gpu, by_model
 from allocator.core.mix import Epoch, Kind, Mix
 from allocator.core.reserve import Reserve
 from allocator.core.resources import Usage
@@ -127,3 +128,37 @@ def test_fragmentation_by_model(make: Any) -> None:
     assert (found["tesla t4"].total, found["tesla t4"].free) == (2.0, 1.25)
     assert found["tesla t4"].stranded == pytest.approx(0.25)
     assert found["nvidia l40s"].stranded == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fragmentation_by_gpu_adds_up_to_that_by_model(make: Any, seed: int) -> None:
+    """Whatever is held: what is stranded of a model's GPUs is stranded of one of them."""
+    random = Random(seed)
+    for number in range(12):
+        node = f"n{number}"
+        make.node(node, random.choice([1, 2, 4]), model=random.choice(["Tesla T4", "NVIDIA L40S"]))
+        make.hold(node, random.randint(1, 15))
+    teach(make, (250, 1), (600, 1), (1000, 2))
+    table, found = make.fleet.table, by_gpu(make.fleet.table)()
+    assert sum(map(sum, found.values())) > 0
+    for model, whole in by_model(table).items():
+        mine = [row for name, row in found.items() if make.fleet.node(name).gpus[0].model == model]
+        assert sum(map(sum, mine)) == pytest.approx(whole.stranded)
+
+
+def test_fragmentation_by_gpu_names_the_gpu(make: Any) -> None:
+    """In the inventory's order; and as it was when asked, though counted later."""
+    make.node("a", 2)
+    make.hold("a", 12)
+    teach(make, (500, 1))
+    count = by_gpu(make.fleet.table)
+    make.hold("a", 15)
+    assert count()["a"][:2] == pytest.approx([0.25, 0.0])
+
+
+def test_nothing_is_stranded_while_nobody_knows_what_is_usual(make: Any) -> None:
+    """A new cluster is not all in pieces."""
+    make.node("a", 2)
+    (found,) = by_model(make.fleet.table).values()
+    assert (found.free, found.stranded) == (2.0, 0.0)
+    assert by_gpu(make.fleet.table)() == {}
