@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from allocator.agent.gpus import GpuError, GpuSource
+from allocator.agent.gpus import GpuError, GpuSource, Reading
 from allocator.agent.patience import Patient, in_daemon_thread
 from allocator.agent.report import Preparation, Report, describe, reported, unanswered, without_driver
 from allocator.api.errors import VramshareError
@@ -86,6 +86,16 @@ class Attesting(Protocol):
         """The report is published."""
 
 
+class Judging(Protocol):
+    """Knows which GPUs are sick."""
+
+    def recall(self, before: Inventory) -> None:
+        """Take over what an earlier agent has published."""
+
+    def judge(self, inventory: Inventory, reading: Reading) -> Inventory:
+        """The inventory with sick GPUs marked as such; quick."""
+
+
 class Publishing(Protocol):
     """Where the inventory goes."""
 
@@ -99,6 +109,17 @@ class Publishing(Protocol):
         """Say that the agent lives."""
 
 
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """Who does what."""
+
+    preparing: Preparing
+    publishing: Publishing
+    timetabling: Timetabling
+    attesting: Attesting
+    judging: Judging
+
+
 class Agent:
     """One node's agent. `run` it, or drive `turn` and `beat` yourself."""
 
@@ -107,19 +128,17 @@ class Agent:
         *,
         node: str,
         source: GpuSource,
-        preparing: Preparing,
-        publishing: Publishing,
-        timetabling: Timetabling,
-        attesting: Attesting,
+        duties: Duties,
         clock: Clock,
         pace: Pace,
     ) -> None:
         self._node = node
         self._patient = Patient(source.read, patience=pace.patience)
-        self._preparing = preparing
-        self._publishing = publishing
-        self._timetabling = timetabling
-        self._attesting = attesting
+        self._preparing = duties.preparing
+        self._publishing = duties.publishing
+        self._timetabling = duties.timetabling
+        self._attesting = duties.attesting
+        self._judging = duties.judging
         self._clock = clock
         self._pace = pace
         self._preparation: Preparation | None = None
@@ -153,6 +172,7 @@ class Agent:
             self._started = True
             if self._recalled is not None:
                 self._attesting.recall(self._recalled)
+                self._judging.recall(self._recalled)
         inventory = await self._look()
         if inventory is None:
             return
@@ -202,7 +222,7 @@ class Agent:
             return without_driver(self._node, before=self._said or self._recalled)
         preparation = await self._prepared()
         self._tell_once(preparation.reason)
-        return describe(self._node, reading, preparation, before=self._said)
+        return self._judging.judge(describe(self._node, reading, preparation, before=self._said), reading)
 
     async def _prepared(self) -> Preparation:
         """The preparation, made again where it failed or was undone."""

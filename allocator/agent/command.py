@@ -5,11 +5,13 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from allocator import logs
 from allocator.agent.agent import Pace
+from allocator.agent.health import QUIET
 from allocator.agent.known import pattern
 from allocator.agent.serve import serve
 from allocator.agent.settings import AgentSettings
@@ -75,6 +77,21 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
         default=[pattern(one) for one in environ.get("VRAMSHARE_KNOWN", "").split()],
         help="pods (shell patterns) that may use GPUs without a grant, such as monitoring; may be repeated",
     )
+    add(
+        "--xid-quiet",
+        type=_minutes,
+        default=QUIET,
+        metavar="MINUTES",
+        help="how long a GPU must have had no error before it is in use again",
+    )
+    add(
+        "--ignore-xid",
+        type=int,
+        action="append",
+        metavar="XID",
+        default=[],
+        help="an error that says nothing about the GPU, beside those of applications; may be repeated",
+    )
     add("--look", type=_seconds, default=Pace().look, metavar="SECONDS", help="time between two looks at isolation")
     add("--turn", type=_seconds, default=Pace().turn, metavar="SECONDS", help="time between two readings of the GPUs")
     add("--metrics-host", default=MetricsSettings().host, help="address for Prometheus")
@@ -99,8 +116,17 @@ def settings_of(args: argparse.Namespace) -> AgentSettings:
         proc=args.proc,
         evict=args.on_violation == EVICT,
         known=tuple(args.known),
+        xid_quiet=args.xid_quiet,
+        ignored_xids=frozenset(args.ignore_xid),
         metrics=MetricsSettings(host=args.metrics_host, port=args.metrics_port, hami=args.hami_metrics),
     )
+
+
+def _minutes(text: str) -> timedelta:
+    value = float(text)
+    if not 0 <= value <= 7 * 24 * 60:
+        raise argparse.ArgumentTypeError(f"{text}: write 0 to 10080 minutes")
+    return timedelta(minutes=value)
 
 
 def _seconds(text: str) -> float:

@@ -4,7 +4,8 @@ Implementations: `nvml.NvmlGpus` (a real driver), `simulated.SimulatedGpus` (a d
 (no driver at all). `patience.Patient` puts a deadline around any call of them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from allocator.api.errors import VramshareError
@@ -23,11 +24,13 @@ class Reading:
         gpus: the GPUs in NVML's order.
         driver: version of the NVIDIA driver.
         cuda: version of CUDA that it supports.
+        actions: what the driver asks to be done about a GPU, by UUID; empty: nothing. Older drivers do not say.
     """
 
     gpus: tuple[Gpu, ...] = ()
     driver: str = ""
     cuda: str = ""
+    actions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

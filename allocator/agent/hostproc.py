@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -104,6 +105,14 @@ class Proc:
         if not text or now is None or now.start != identity.start:
             raise ProcessLookupError(identity.pid)
         return parse_maps(text)
+
+    def booted(self) -> datetime:
+        """When the host started, UTC; long ago where that cannot be read."""
+        try:
+            found = re.search(r"^btime (\d+)$", Path(self._root, "stat").read_text(encoding="ascii"), re.MULTILINE)
+        except (OSError, ValueError):
+            found = None
+        return datetime.fromtimestamp(int(found[1]) if found else 0, tz=UTC)
 
     def pids(self) -> Iterator[int]:
         """All process ids there are now."""

@@ -10,7 +10,7 @@ from typing import Any
 import pynvml
 
 from allocator.agent.gpus import GpuError, GpuUsage, Reading
-from allocator.agent.nvml_calls import NO_DRIVER, optional, text
+from allocator.agent.nvml_calls import NO_DRIVER, optional, recovery, text
 from allocator.agent.nvml_usage import usage_of
 from allocator.api.inventory import HEALTHY, Gpu
 from allocator.api.quantities import NO_MEMORY, Memory
@@ -41,7 +41,8 @@ class NvmlGpus:
                 return None
             raise GpuError(f"NVML fails: {reason}") from None
         gpus = [gpu for index in range(count) if (gpu := _gpu(index)) is not None]
-        return Reading(gpus=tuple(gpus), driver=driver, cuda=cuda)
+        actions = {gpu.uuid: action for gpu in gpus if (action := recovery(gpu.index)) is not None}
+        return Reading(gpus=tuple(gpus), driver=driver, cuda=cuda, actions=actions)
 
     def usage(self) -> tuple[GpuUsage, ...]:
         """What goes on on all GPUs now; nothing before the first successful `read`.

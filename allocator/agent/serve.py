@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
@@ -13,10 +13,12 @@ from typing import Any, Self
 import structlog
 
 from allocator.agent import announce, sight
-from allocator.agent.agent import Agent
+from allocator.agent.agent import Agent, Duties
 from allocator.agent.attest import Attestation, Kubelet, Senses
 from allocator.agent.gpus import GpuSource
+from allocator.agent.health import APPLICATION, Health
 from allocator.agent.hostproc import Proc
+from allocator.agent.infirmary import Infirmary
 from allocator.agent.known import known
 from allocator.agent.kubelet import Container, activity, kubelet_folder
 from allocator.agent.patience import Patient
@@ -32,6 +34,7 @@ from allocator.agent.tracker import Change, Tracker
 from allocator.agent.trust import Trust
 from allocator.agent.turns import Timetables
 from allocator.agent.users import Users
+from allocator.agent.xids import FileEars, Listener, NvmlEars
 from allocator.api import names
 from allocator.api.inventory import Strategy
 from allocator.kube import CONFIGMAPS, EventRecorder, Reflector, Selection
@@ -59,18 +62,25 @@ async def serve(settings: AgentSettings, stop: asyncio.Event | None = None) -> N
 
 @dataclass(slots=True)
 class Background:
-    """Tasks that end with the agent."""
+    """What ends with the agent."""
 
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _ends: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """One more."""
         self._tasks.append(asyncio.create_task(work, name=name))
 
+    def at_end(self, end: Callable[[], None]) -> None:
+        """Have this called then."""
+        self._ends.append(end)
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for end in self._ends:
+            end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -94,15 +104,18 @@ class _Parts:
         return Agent(
             node=settings.node,
             source=source,
-            preparing=self._preparation(),
-            publishing=Publisher(self.client, node=settings.node, namespace=settings.namespace, clock=self.clock),
-            timetabling=Timetables(
-                host_dir=settings.host_dir,
-                look=lambda: _tenants(kubelet, ledger),
-                activity=lambda one: _activity(settings, one),
-                now=time.monotonic_ns,
+            duties=Duties(
+                preparing=self._preparation(),
+                publishing=Publisher(self.client, node=settings.node, namespace=settings.namespace, clock=self.clock),
+                timetabling=Timetables(
+                    host_dir=settings.host_dir,
+                    look=lambda: _tenants(kubelet, ledger),
+                    activity=lambda one: _activity(settings, one),
+                    now=time.monotonic_ns,
+                ),
+                attesting=self._attestation(source, kubelet, ledger),
+                judging=self._infirmary(),
             ),
-            attesting=self._attestation(source, kubelet, ledger),
             clock=self.clock,
             pace=settings.pace,
         )
@@ -149,6 +162,15 @@ class _Parts:
             tracker=Tracker(evict=settings.evict),
             latest=self.latest,
         )
+
+    def _infirmary(self) -> Infirmary:
+        settings = self.settings
+        state = settings.host_root / STATE.lstrip("/")
+        listener = Listener(FileEars(state / "events") if settings.simulate else NvmlEars(), now=self.clock.now)
+        listener.start()
+        self.background.at_end(listener.stop)
+        health = Health(quiet=settings.xid_quiet, ignored=APPLICATION | settings.ignored_xids)
+        return Infirmary(health=health, listener=listener, booted=_proc(settings).booted, now=self.clock.now)
 
     def _watch(self, ledger: LedgerView) -> Reflector:
         """The node's ledger: one object, of which the watch tells every change."""

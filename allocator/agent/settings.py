@@ -1,9 +1,11 @@
 """What an agent must know before it starts."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from allocator.agent.agent import Pace
+from allocator.agent.health import QUIET
 from allocator.agent.show import MetricsSettings
 from allocator.api.inventory import Strategy
 from allocator.kube.connect import KubeSettings
@@ -26,6 +28,8 @@ class AgentSettings:
         proc: the host's /proc.
         evict: ask for the eviction of pods that violate their isolation, instead of only reporting them.
         known: patterns of pods, `namespace/name`, that may use GPUs without a grant, beside the usual ones.
+        xid_quiet: how long a GPU must have had no error before it is in use again.
+        ignored_xids: errors that say nothing about a GPU, beside those of applications.
         metrics: where Prometheus finds us.
     """
 
@@ -41,4 +45,6 @@ class AgentSettings:
     proc: Path = Path("/proc")
     evict: bool = False
     known: tuple[str, ...] = ()
+    xid_quiet: timedelta = QUIET
+    ignored_xids: frozenset[int] = frozenset()
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -95,7 +95,7 @@ def tenants(ledger: Ledger, containers: Iterable[Container]) -> list[Container]:
         grant = by_uid.get(one.uid)
         if allocation in ledger.unreadable:
             found.append(one)
-        elif grant is not None and grant.allocation.id == allocation and name == one.name:
-            if slices := grant.allocation.containers.get(name):
-                found.append(replace(one, slices=slices))
+        elif grant is not None and (allocation, name) == (grant.allocation.id, one.name):
+            slices = grant.allocation.containers.get(name)
+            found += [replace(one, slices=slices)] if slices else []
     return found

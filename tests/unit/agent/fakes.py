@@ -2,7 +2,7 @@
 
 import asyncio
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,24 @@ class Attested:
     def announce(self) -> None:
         """Count."""
         self.announced += 1
+
+
+@dataclass
+class Judge:
+    """Marks the GPUs as told."""
+
+    sick: str = ""
+    recalled: Inventory | None = None
+
+    def recall(self, before: Inventory) -> None:
+        """Take note."""
+        self.recalled = before
+
+    def judge(self, inventory: Inventory, _reading: Reading) -> Inventory:
+        """All of them are as told."""
+        if not self.sick:
+            return inventory
+        return replace(inventory, gpus=tuple(replace(gpu, health=self.sick) for gpu in inventory.gpus))
 
 
 @dataclass

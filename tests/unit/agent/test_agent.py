@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from allocator.agent.agent import CHECK_EVERY, Agent, Pace
+from allocator.agent.agent import CHECK_EVERY, Agent, Duties, Pace
 from allocator.agent.gpus import GpuError, Reading
 from allocator.agent.report import NO_DRIVER, Report
 from allocator.api.inventory import Gpu
 from allocator.api.isolation import Finding, Isolation
 from allocator.api.quantities import Memory
 from allocator.kube.errors import UnreachableError
-from tests.unit.agent.fakes import Attested, Board, FakeClock, Prepared, Script, Tables
+from tests.unit.agent.fakes import Attested, Board, FakeClock, Judge, Prepared, Script, Tables
 
 READING = Reading(gpus=(Gpu(uuid="GPU-a", index=0, model="Tesla T4", memory=Memory.mib(16384)),), driver="570")
 
@@ -25,15 +25,19 @@ def made(
     board: Board,
     patience: float = 30.0,
     attested: Attested | None = None,
+    judge: Judge | None = None,
 ) -> Agent:
     """An agent among stand-ins."""
     return Agent(
         node="n1",
         source=source,
-        preparing=prepared or Prepared(),
-        publishing=board,
-        timetabling=Tables(),
-        attesting=attested or Attested(),
+        duties=Duties(
+            preparing=prepared or Prepared(),
+            publishing=board,
+            timetabling=Tables(),
+            attesting=attested or Attested(),
+            judging=judge or Judge(),
+        ),
         clock=FakeClock(),
         pace=Pace(patience=patience),
     )
@@ -98,6 +102,16 @@ async def test_a_new_agent_goes_on_with_what_the_earlier_one_said() -> None:
     attested = Attested()
     await made(Script(READING), board=Board(earlier=earlier.published[0]), attested=attested).turn()
     assert attested.recalled == earlier.published[0]
+
+
+async def test_a_sick_gpu_is_published_as_such() -> None:
+    """And what an earlier agent said of it is known."""
+    board, judge = Board(), Judge(sick="Xid 79")
+    await made(Script(READING), board=board, judge=judge).turn()
+    assert [gpu.health for gpu in board.published[0].gpus] == ["Xid 79"]
+    later = Judge()
+    await made(Script(READING), board=Board(earlier=board.published[0]), judge=later).turn()
+    assert later.recalled == board.published[0]
 
 
 async def test_a_driver_that_vanished_while_no_agent_ran_is_corrected() -> None:
@@ -184,10 +198,13 @@ async def test_timetables_wait_until_the_node_is_prepared() -> None:
     agent = Agent(
         node="n1",
         source=Script(READING),
-        preparing=Prepared(),
-        publishing=board,
-        timetabling=tables,
-        attesting=Attested(),
+        duties=Duties(
+            preparing=Prepared(),
+            publishing=board,
+            timetabling=tables,
+            attesting=Attested(),
+            judging=Judge(),
+        ),
         clock=FakeClock(),
         pace=Pace(),
     )
@@ -206,10 +223,13 @@ async def test_nobody_is_watched_where_nobody_may_borrow() -> None:
     agent = Agent(
         node="n1",
         source=Script(READING),
-        preparing=Prepared(),
-        publishing=Board(),
-        timetabling=tables,
-        attesting=Attested(),
+        duties=Duties(
+            preparing=Prepared(),
+            publishing=Board(),
+            timetabling=tables,
+            attesting=Attested(),
+            judging=Judge(),
+        ),
         clock=FakeClock(),
         pace=Pace(),
     )
@@ -228,10 +248,13 @@ async def test_an_api_server_that_is_away_does_not_end_the_loop(problem: Excepti
     agent = Agent(
         node="n1",
         source=Script(READING),
-        preparing=Prepared(),
-        publishing=board,
-        timetabling=Tables(),
-        attesting=Attested(),
+        duties=Duties(
+            preparing=Prepared(),
+            publishing=board,
+            timetabling=Tables(),
+            attesting=Attested(),
+            judging=Judge(),
+        ),
         clock=FakeClock(stop=stop, turns=2000),
         pace=Pace(),
     )

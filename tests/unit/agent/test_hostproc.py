@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,12 @@ def test_this_very_process() -> None:
     assert found.identity.start > 0
     assert found.namespace == Path("/proc/self/ns/pid").stat().st_ino
     assert os.getpid() in set(Proc(Path("/proc")).pids())
+
+
+def test_when_the_host_was_started(tmp_path: Path) -> None:
+    """Before now; long ago where it cannot be read."""
+    assert datetime(2000, 1, 1, tzinfo=UTC) < Proc(Path("/proc")).booted() <= datetime.now(UTC)
+    assert Proc(tmp_path).booted() == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_a_process_that_is_not_there(tmp_path: Path) -> None:

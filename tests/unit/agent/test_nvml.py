@@ -159,6 +159,33 @@ def test_a_failure_of_nvml_as_a_whole_is_an_error_and_begins_anew(
     assert driver.inits == 2
 
 
+@pytest.mark.parametrize(
+    ("answer", "actions"),
+    [
+        ((0, 0), {"GPU-0": "", "GPU-1": ""}),
+        ((0, 1), {"GPU-0": "a reset of the GPU", "GPU-1": "a reset of the GPU"}),
+        ((0, 99), {"GPU-0": "recovery action 99", "GPU-1": "recovery action 99"}),
+        ((pynvml.NVML_ERROR_NOT_SUPPORTED, 0), {}),
+        (None, {}),
+    ],
+    ids=["nothing", "reset", "newer", "not on this GPU", "older driver"],
+)
+def test_what_the_driver_asks_to_be_done(
+    driver: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, int] | None, actions: dict[str, str]
+) -> None:
+    """In words, where it says."""
+
+    def fields(_handle: int, _ids: list[int]) -> list[SimpleNamespace]:
+        if answer is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+        return [SimpleNamespace(nvmlReturn=answer[0], value=SimpleNamespace(uiVal=answer[1]))]
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetFieldValues", fields)
+    reading = NvmlGpus().read()
+    assert reading is not None
+    assert reading.actions == actions
+
+
 def _memory(_handle: int, version: int | None = None) -> SimpleNamespace:
     if version is not None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
