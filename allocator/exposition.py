@@ -8,8 +8,10 @@ Plain HTTP by intent: nothing secret is served, and who may scrape is for a Netw
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
@@ -47,31 +49,70 @@ def new_registry(component: str) -> CollectorRegistry:
     return registry
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a scrape gets, plain and compressed (where that is worth it), and until when others get the same."""
+
+    plain: bytes
+    packed: bytes | None
+    until: float
+
+
+class Scrapes:
+    """Answers scrapes, one at a time: whoever asks meanwhile waits, and is given the same if it is recent enough.
+
+    Recent is as long as the making took. So scrapes take half of a processor at most, however many there are: the
+    port is open to the cluster, and the same process has pods to admit.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        prepare: Callable[[], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to answer.
+
+        Args:
+            registry: what to tell.
+            prepare: called in the event loop before each making; reads what a thread must not.
+            now: time in seconds.
+        """
+        self._registry = registry
+        self._prepare = prepare
+        self._now = now
+        self._lock = asyncio.Lock()
+        self._last: _Answer | None = None
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """`GET /metrics`."""
+        async with self._lock:
+            if self._last is None or self._now() >= self._last.until:
+                started = self._now()
+                self._prepare()
+                plain, packed = await asyncio.to_thread(_render, self._registry)
+                ended = self._now()
+                self._last = _Answer(plain=plain, packed=packed, until=ended + (ended - started))
+            last = self._last
+        if last.packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers = {"Content-Type": CONTENT_TYPE_LATEST, "Content-Encoding": "gzip"}
+            return web.Response(body=last.packed, headers=headers)
+        return web.Response(body=last.plain, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
 def _nothing() -> None:
     """Nothing to read beforehand."""
 
 
 def metrics_app(registry: CollectorRegistry, *, prepare: Callable[[], None] = _nothing) -> web.Application:
-    """An application that serves `GET /metrics` and `GET /healthz`.
-
-    Args:
-        registry: what to tell.
-        prepare: called in the event loop before each scrape; reads what a thread must not.
-    """
-
-    async def metrics(request: web.Request) -> web.Response:
-        prepare()
-        body, packed = await asyncio.to_thread(
-            _render, registry, packing="gzip" in request.headers.get("Accept-Encoding", "")
-        )
-        headers = {"Content-Type": CONTENT_TYPE_LATEST} | ({"Content-Encoding": "gzip"} if packed else {})
-        return web.Response(body=body, headers=headers)
+    """An application that serves `GET /metrics` and `GET /healthz`; see `Scrapes`."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     app = web.Application()
-    app.router.add_get(PATH, metrics)
+    app.router.add_get(PATH, Scrapes(registry, prepare=prepare).answer)
     app.router.add_get("/healthz", healthz)
     return app
 
@@ -93,9 +134,7 @@ async def exposed(app: web.Application, *, host: str, port: int) -> AsyncIterato
         await runner.cleanup()
 
 
-def _render(registry: CollectorRegistry, *, packing: bool) -> tuple[bytes, bool]:
-    """The text, and whether it was compressed."""
+def _render(registry: CollectorRegistry) -> tuple[bytes, bytes | None]:
+    """The text, and the same compressed where that is worth it."""
     text = render(registry)
-    if packing and len(text) >= WORTH_PACKING:
-        return gzip.compress(text, _CHEAPEST), True
-    return text, False
+    return text, gzip.compress(text, _CHEAPEST) if len(text) >= WORTH_PACKING else None

@@ -1,9 +1,16 @@
 """The HTTP side of metrics, over real sockets."""
 
-import aiohttp
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+import asyncio
+from collections.abc import Iterator
 
-from allocator.exposition import exposed, metrics_app, new_registry
+import aiohttp
+from aiohttp.test_utils import make_mocked_request
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from allocator.exposition import Scrapes, exposed, metrics_app, new_registry
+from tests.unit.kube.clockwork import ManualClock
 
 
 async def got(port: int, path: str, **headers: str) -> tuple[int, str, str]:
@@ -41,13 +48,40 @@ async def test_long_answers_are_packed_for_those_who_take_them_so() -> None:
         assert 'vramshare_test_bytes{pod="pod-999"} 999.0' in plain
 
 
-async def test_each_scrape_is_prepared() -> None:
-    """What a thread must not read is read before it starts."""
-    registry = CollectorRegistry()
-    scrapes = Gauge("vramshare_test_scrapes", "Scrapes.", registry=registry)
-    async with exposed(metrics_app(registry, prepare=scrapes.inc), host="127.0.0.1", port=0) as port:
-        assert "vramshare_test_scrapes 1.0" in (await got(port, "/metrics"))[1]
-        assert "vramshare_test_scrapes 2.0" in (await got(port, "/metrics"))[1]
+class Slow(Collector):
+    """Takes a second of the clock to collect, and counts how often it did."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.times = 0
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """One gauge."""
+        self.times += 1
+        self._clock.elapsed += 1
+        yield GaugeMetricFamily("vramshare_test_scrapes", "Scrapes.", value=self.times)
+
+
+async def test_each_scrape_is_prepared_and_many_at_once_are_one() -> None:
+    """What a thread must not read is read before; who asks while, or just after, is given the same."""
+    clock, prepared = ManualClock(), []
+    registry = CollectorRegistry(auto_describe=False)
+    slow = Slow(clock)
+    registry.register(slow)
+    scrapes = Scrapes(registry, prepare=lambda: prepared.append(slow.times), now=clock.monotonic)
+
+    async def text() -> str:
+        answer = await scrapes.answer(make_mocked_request("GET", "/metrics"))
+        assert isinstance(answer.body, bytes)
+        return answer.body.decode()
+
+    assert len(set(await asyncio.gather(*(text() for _ in range(10))))) == 1
+    assert (slow.times, prepared) == (1, [0])
+    clock.elapsed += 0.9
+    assert "vramshare_test_scrapes 1.0" in await text()
+    clock.elapsed += 0.1
+    assert "vramshare_test_scrapes 2.0" in await text()
+    assert prepared == [0, 1]
 
 
 def test_counters_come_without_their_birthdays() -> None:
