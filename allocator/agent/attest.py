@@ -23,6 +23,7 @@ from allocator.agent.releases import Releases, Signs, releasing
 from allocator.agent.report import Report
 from allocator.agent.sample import AgentSample, Latest
 from allocator.agent.sampling import Findings, sample
+from allocator.agent.settling import settled
 from allocator.agent.tenancy import Ledger, LedgerView, holders, tenants
 from allocator.agent.tracker import Change, Tracker
 from allocator.agent.users import Users
@@ -159,7 +160,7 @@ class Attestation:
             Findings(
                 inventory=inventory,
                 usages=usages,
-                tenants=gathered.tenants,
+                tenants=gathered.evidence.containers,
                 ledger=ledger or Ledger(),
                 judgement=judgement,
                 told=self.tracker.state,
@@ -193,7 +194,7 @@ class Attestation:
         if ledger is not None and releasing(ledger.grants) and not senses.blind:
             alive = self._alive(users)
         evidence = Evidence(ledger=ledger or Ledger(), containers=tuple(mine), users=users, lost=lost)
-        return _Gathered(evidence, tuple(mine), senses.kubelet.names(), senses.kubelet.pods(), alive)
+        return _Gathered(evidence, tuple(there), senses.kubelet.names(), senses.kubelet.pods(), alive)
 
     def _alive(self, users: tuple[User, ...]) -> frozenset[str] | None:
         """UIDs of pods of which a process lives; None: the processes cannot be listed."""
@@ -208,7 +209,8 @@ class Attestation:
         for change in self.tracker.look(judgement.verdicts):
             self._unsaid[change.now.uid, change.now.container] = change
         now = self.clock.monotonic()
-        self._ceilings.look(holders(evidence.ledger, evidence.containers), judgement.held)
+        grants = holders(evidence.ledger, evidence.containers)
+        self._ceilings.look(grants, judgement.held)
         released: frozenset[str] = frozenset()
         if gathered.alive is not None:
             doubtful = frozenset({*evidence.problems, *evidence.lost})
@@ -220,6 +222,7 @@ class Attestation:
             evictions=self.tracker.evictions(),
             released=released,
             foreign=foreign,
+            settled=() if evidence.problems else settled(gathered.there, grants, judgement.held),
         )
 
 
@@ -228,7 +231,7 @@ class _Gathered:
     """What the blocking part of a look found."""
 
     evidence: Evidence
-    tenants: tuple[Container, ...]
+    there: tuple[Container, ...]
     names: dict[str, str]
     folders: frozenset[str] | None
     alive: frozenset[str] | None

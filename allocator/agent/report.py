@@ -9,6 +9,7 @@ from allocator.agent.interposer import Installed
 from allocator.api.inventory import HEALTHY, Gpu, Inventory, Strategy
 from allocator.api.isolation import Eviction, Finding
 from allocator.api.quantities import NO_MEMORY, Memory
+from allocator.api.settled import Settled
 
 NO_DRIVER: Final = "no NVIDIA driver on this node"
 NO_GPU: Final = "the driver lists no GPU"
@@ -45,12 +46,14 @@ class Report:
         evictions: pods that should go.
         released: allocations of which nothing is left.
         foreign: memory held outside of grants, by GPU.
+        settled: slices that were made smaller, and whose containers keep within it.
     """
 
     findings: tuple[Finding, ...] = ()
     evictions: tuple[Eviction, ...] = ()
     released: frozenset[str] = frozenset()
     foreign: Mapping[str, Memory] = field(default_factory=dict)
+    settled: tuple[Settled, ...] = ()
 
 
 def reported(inventory: Inventory, report: Report) -> Inventory:
@@ -61,6 +64,7 @@ def reported(inventory: Inventory, report: Report) -> Inventory:
         findings=report.findings,
         evictions=report.evictions,
         released=report.released,
+        settled=report.settled,
     )
 
 

@@ -14,6 +14,7 @@ from allocator.api import isolation
 from allocator.api.errors import FormatError
 from allocator.api.isolation import Eviction, Finding
 from allocator.api.quantities import NO_MEMORY, Memory, QuantityError
+from allocator.api.settled import Settled, settled_of
 
 FORMAT: Final = 1
 NODE_KEY: Final = "node"
@@ -22,6 +23,7 @@ GPU_KEYS: Final = "GPU-"
 ISOLATION_KEY: Final = "isolation"
 EVICT_KEY: Final = "evict"
 RELEASED_KEY: Final = "released"
+SETTLED_KEY: Final = "settled"
 HEALTHY: Final = "ok"
 
 
@@ -87,6 +89,7 @@ class Inventory:
         findings: containers that are not isolated.
         evictions: pods whose eviction the agent asks of the leader.
         released: allocations that were to be released and of which no process lives any more.
+        settled: slices that were made smaller and whose containers keep within the new size.
     """
 
     node: str
@@ -100,6 +103,7 @@ class Inventory:
     findings: tuple[Finding, ...] = ()
     evictions: tuple[Eviction, ...] = ()
     released: frozenset[str] = frozenset()
+    settled: tuple[Settled, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -143,6 +147,7 @@ class Inventory:
             ISOLATION_KEY: [one.line() for one in self.findings],
             EVICT_KEY: [one.line() for one in self.evictions],
             RELEASED_KEY: sorted(self.released),
+            SETTLED_KEY: [one.line() for one in self.settled],
         }
         return data | {key: isolation.text_of(lines) for key, lines in reports.items() if lines}
 
@@ -174,6 +179,7 @@ class Inventory:
             findings=isolation.findings_of(data.get(ISOLATION_KEY, "")),
             evictions=isolation.evictions_of(data.get(EVICT_KEY, "")),
             released=isolation.released_of(data.get(RELEASED_KEY, "")),
+            settled=settled_of(data.get(SETTLED_KEY, "")),
         )
 
 
