@@ -13,6 +13,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder with kube-apiserver-1.36/, openb/ and cuda-symbols/ recordings; tests that want it skip without",
     )
+    parser.addoption("--fuzz", type=int, default=2000, help="how many broken reviews tests/fuzz posts")
+    parser.addoption("--fuzz-from", type=int, default=0, help="number of the first of them")
 
 
 @pytest.fixture(scope="session")
