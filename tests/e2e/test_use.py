@@ -29,6 +29,7 @@ def test_every_command_of_the_page_works(stage: Stage, tmp_path: Path) -> None:
     assert "SchedulingGated" in shown
     assert "100Gi" in shown
     assert "2048? write 2048Mi" in shown
+    assert "over the namespace's quota: needs 2Gi of GPU memory; 2Gi of 3Gi are in use" in shown
 
 
 def test_the_table_of_the_page_is_the_programs() -> None:
