@@ -26,12 +26,12 @@ async def build_plan(node: NodeContext, container: Mapping[str, Any], materials:
     base = {**node.base_env, "HOSTNAME": meta["name"]}
     context = Context(pod=pod, sources=await materials.sources(), allocatable=node.allocatable, base=base)
     env = resolve_env(container, context)
-    image = image_binds(node.host.image(str(container.get("image", ""))))
-    binds = [*image, *plan_mounts(container, materials.volumes, env)]
+    image = str(container.get("image", ""))
+    binds = [*image_binds(node.host.image(image)), *plan_mounts(container, materials.volumes, env)]
     make_sub_paths(binds, materials.volumes)
     scratch = f"{node.host.runtime}/{meta['uid']}-{container['name']}-{secrets.token_hex(4)}"
     injection = node.nvidia.inject(env, isolation=node.isolation, scratch=scratch)
-    argv = resolve_command(container, env)
+    argv = resolve_command(container, env, node.host.entrypoint(image))
     cwd = container.get("workingDir") or "/"
     if node.isolation == PROCESS:
         env, argv = rewritten(env, binds), tuple(rewrite(word, binds) for word in argv)

@@ -1,7 +1,7 @@
 """A container's environment and command, resolved. Pure."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from devcluster.kubelet.expansion import expand
@@ -43,10 +43,18 @@ def resolve_env(container: Mapping[str, Any], context: Context) -> dict[str, str
     return known
 
 
-def resolve_command(container: Mapping[str, Any], env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return command and arguments with references replaced; empty if the image would have to say."""
-    words = [*(container.get("command") or []), *(container.get("args") or [])]
-    return tuple(expand(word, env) for word in words) if container.get("command") else ()
+def resolve_command(
+    container: Mapping[str, Any], env: Mapping[str, str], entrypoint: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return command and arguments with references replaced; empty if the image would have to say and is not known.
+
+    Args:
+        container: its spec.
+        env: its environment.
+        entrypoint: the image's, which a command replaces.
+    """
+    command = [expand(word, env) for word in container.get("command") or ()] or list(entrypoint)
+    return (*command, *(expand(word, env) for word in container.get("args") or ())) if command else ()
 
 
 def _from_object(entry: Mapping[str, Any], sources: Sources) -> Iterator[tuple[str, str]]:

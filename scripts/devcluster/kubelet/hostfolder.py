@@ -5,6 +5,7 @@ lie in it where a real kubelet has them; what a container runtime would keep els
 """
 
 import dataclasses
+import json
 import os
 
 _KERNEL = ("/dev", "/proc", "/sys")
@@ -30,6 +31,14 @@ class HostFolder:
     def image(self, reference: str) -> str:
         """Return the folder with the files of an image, which whoever uses the cluster may have put there."""
         return f"{self.base}/images/{reference.replace('/', '_').replace(':', '_')}"
+
+    def entrypoint(self, reference: str) -> list[str]:
+        """Return an image's entry point by its OCI configuration, if there is one beside its folder."""
+        try:
+            with open(f"{self.image(reference)}.json", encoding="utf-8") as file:
+                return list(json.load(file)["config"]["Entrypoint"])
+        except FileNotFoundError:
+            return []
 
     def host_path(self, path: str) -> str:
         """Return where a path of the node's host lies. The kernel's own file systems are the machine's."""

@@ -128,3 +128,5 @@ def test_command_and_arguments_are_expanded() -> None:
     container = {"command": ["run", "$(A)"], "args": ["$(B)"]}
     assert resolve_command(container, {"A": "1", "B": "2"}) == ("run", "1", "2")
     assert resolve_command({"args": ["x"]}, {}) == ()
+    assert resolve_command({"args": ["$(A)"]}, {"A": "1"}, ["entry", "$(A)"]) == ("entry", "$(A)", "1")
+    assert resolve_command(container, {"A": "1", "B": "2"}, ["entry"])[0] == "run"

@@ -4,9 +4,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 from devcluster.kubelet.leftovers import mounts_below
 from devcluster.kubelet.plan import Bind, Plan
-from devcluster.kubelet.shim.rootfs import is_below, top_mounts
+from devcluster.kubelet.shim.rootfs import inside, is_below, top_mounts
 from devcluster.kubelet.shim.skeleton import parents
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +66,18 @@ def test_the_shim_needs_the_standard_library_only() -> None:
     )
     ran = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
     assert ran.stdout == "[]\n"
+
+
+def test_links_are_followed_inside_the_root(tmp_path: pathlib.Path) -> None:
+    """`/var/run` leads to the container's `/run`, not to the host's; nothing leads out, and circles end."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "run").symlink_to("/run")
+    (tmp_path / "var" / "up").symlink_to("../../../..")
+    (tmp_path / "round").symlink_to("round")
+    root = str(tmp_path)
+    assert inside(root, "/var/run/secrets/x") == f"{root}/run/secrets/x"
+    assert inside(root, "/var/up/etc") == f"{root}/etc"
+    assert inside(root, "/new/folder") == f"{root}/new/folder"
+    with pytest.raises(OSError, match="symbolic links"):
+        inside(root, "/round/x")

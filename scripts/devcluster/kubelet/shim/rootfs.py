@@ -16,6 +16,7 @@ from devcluster.kubelet.plan import USER_NAMESPACES, Bind, Plan
 from devcluster.kubelet.shim import skeleton, system
 
 _OWN = ("/proc", "/dev")
+_MOST_STEPS = 1000
 _STANDARD_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEV_LINKS = {
     "fd": "/proc/self/fd",
@@ -138,7 +139,7 @@ def _hide(path: str) -> None:
 
 def mount_bind(root: str, bind: Bind) -> None:
     """Mount one bind below ``root``, making its mount point first."""
-    target = root + bind.target
+    target = inside(root, bind.target)
     if os.path.isdir(bind.source):
         os.makedirs(target, exist_ok=True)
     else:
@@ -150,6 +151,32 @@ def mount_bind(root: str, bind: Bind) -> None:
         system.mount("", target, flags=system.MS_PRIVATE | system.MS_REC)
     if bind.read_only:
         _make_read_only(target)
+
+
+def inside(root: str, path: str) -> str:
+    """Return where ``path`` of a container lies below its root, links followed as they count in there.
+
+    ``/var/run`` is a link to ``/run`` on most machines: followed from outside it would lead to the host's.
+
+    Raises:
+        OSError: the links go round in circles.
+    """
+    done: list[str] = []
+    left = [part for part in path.split("/") if part]
+    for _ in range(_MOST_STEPS):
+        if not left:
+            return "/".join([root, *done])
+        part = left.pop(0)
+        place = "/".join([root, *done, part])
+        if part == "..":
+            done = done[:-1]
+        elif os.path.islink(place):
+            target = os.readlink(place)
+            done = [] if target.startswith("/") else done
+            left = [one for one in target.split("/") if one not in {"", "."}] + left
+        else:
+            done.append(part)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def _make_read_only(target: str) -> None:
