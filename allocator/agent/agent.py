@@ -87,13 +87,13 @@ class Attesting(Protocol):
 
 
 class Judging(Protocol):
-    """Knows which GPUs are sick."""
+    """Knows which GPUs take no grants although they answer."""
 
     def recall(self, before: Inventory) -> None:
         """Take over what an earlier agent has published."""
 
     def judge(self, inventory: Inventory, reading: Reading) -> Inventory:
-        """The inventory with sick GPUs marked as such; quick."""
+        """The inventory with them marked as such; called in a thread."""
 
 
 class Publishing(Protocol):
@@ -222,7 +222,8 @@ class Agent:
             return without_driver(self._node, before=self._said or self._recalled)
         preparation = await self._prepared()
         self._tell_once(preparation.reason)
-        return self._judging.judge(describe(self._node, reading, preparation, before=self._said), reading)
+        described = describe(self._node, reading, preparation, before=self._said)
+        return await in_daemon_thread(lambda: self._judging.judge(described, reading))
 
     async def _prepared(self) -> Preparation:
         """The preparation, made again where it failed or was undone."""

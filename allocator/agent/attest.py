@@ -94,6 +94,7 @@ class Attestation:
         clock: time.
         known: whether a pod (`namespace/name`) without a grant may use GPUs.
         changed: told each change of a container's state, once the inventory has it.
+        others: UIDs of pods that got their GPU from somebody else on this node.
         begin: called before the first look: a node without GPUs never needs the ledger.
         tracker: what was told.
         latest: where the newest sample goes.
@@ -103,6 +104,7 @@ class Attestation:
     clock: Clock
     known: Callable[[str], bool]
     changed: Callable[[Change], None]
+    others: Callable[[], frozenset[str]] = frozenset
     begin: Callable[[], None] = lambda: None
     tracker: Tracker = field(default_factory=Tracker)
     latest: Latest = field(default_factory=Latest)
@@ -143,7 +145,8 @@ class Attestation:
         before = self.report
         if ledger is not None:
             evidence = replace(gathered.evidence, problems=problems)
-            judgement = judge(evidence, Rules(self.known, gathered.names, self._ceilings.highest))
+            rules = Rules(self.known, self.others(), names=gathered.names, ceilings=self._ceilings.highest)
+            judgement = judge(evidence, rules)
             self._tell(evidence, judgement, gathered)
         agent = AgentSample(
             usable=inventory.usable,

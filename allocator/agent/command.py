@@ -23,6 +23,8 @@ from allocator.kube.connect import KubeSettings
 AUTO: Final = "auto"
 REPORT: Final = "report"
 EVICT: Final = "evict"
+REFUSE: Final = "refuse"
+SHARE: Final = "share"
 DEFAULT_INTERPOSER: Final = "/usr/lib/vramshare/libvramshare.so"
 """Where the agent's image has it."""
 
@@ -78,6 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -
         help="pods (shell patterns) that may use GPUs without a grant, such as monitoring; may be repeated",
     )
     add(
+        "--neighbours",
+        choices=(REFUSE, SHARE),
+        default=environ.get("VRAMSHARE_NEIGHBOURS") or REFUSE,
+        help="what is done with GPUs that a device plugin or a DRA driver gives out as well: use none of them, or use "
+        "those that no pod has got from it",
+    )
+    add(
         "--xid-quiet",
         type=_minutes,
         default=QUIET,
@@ -116,6 +125,7 @@ def settings_of(args: argparse.Namespace) -> AgentSettings:
         proc=args.proc,
         evict=args.on_violation == EVICT,
         known=tuple(args.known),
+        share=args.neighbours == SHARE,
         xid_quiet=args.xid_quiet,
         ignored_xids=frozenset(args.ignore_xid),
         metrics=MetricsSettings(host=args.metrics_host, port=args.metrics_port, hami=args.hami_metrics),

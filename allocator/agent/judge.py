@@ -118,11 +118,13 @@ class Rules:
 
     Attributes:
         known: whether a pod without a grant is expected to use GPUs: monitoring, validation, ourselves.
+        others: UIDs of pods that got their GPU from somebody else on this node, such as a device plugin.
         names: `namespace/name` of pods by UID.
         ceilings: bytes that a container was once allowed, by container and GPU, where that was more than now.
     """
 
     known: Callable[[str], bool] = lambda _: False
+    others: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
     ceilings: Mapping[tuple[Key, str], int] = field(default_factory=dict)
 
@@ -265,7 +267,7 @@ def _container_of(process: HostProcess, uid: str, regions: Mapping[Key, Containe
 
 def _stranger(blank: Verdict, users: list[User], evidence: Evidence, rules: Rules) -> list[Verdict]:
     """A pod without a grant that uses GPUs."""
-    if rules.known(blank.pod):
+    if rules.known(blank.pod) or blank.uid in rules.others:
         return []
     uuids = sorted({uuid for user in users for uuid in user.memory})
     reason = f"{_shown(users[0])} uses {', '.join(uuids)} without a grant"

@@ -60,7 +60,9 @@ def reported(inventory: Inventory, report: Report) -> Inventory:
     """The inventory with what the looks have found."""
     return replace(
         inventory,
-        gpus=tuple(replace(gpu, foreign=report.foreign.get(gpu.uuid, NO_MEMORY)) for gpu in inventory.gpus),
+        gpus=tuple(
+            replace(gpu, foreign=max(gpu.foreign, report.foreign.get(gpu.uuid, NO_MEMORY))) for gpu in inventory.gpus
+        ),
         findings=report.findings,
         evictions=report.evictions,
         released=report.released,

@@ -21,6 +21,7 @@ from allocator.agent.hostproc import Proc
 from allocator.agent.infirmary import Infirmary
 from allocator.agent.known import known
 from allocator.agent.kubelet import Container, activity, kubelet_folder
+from allocator.agent.neighbours import Neighbourhood
 from allocator.agent.patience import Patient
 from allocator.agent.prepare import NodePreparation
 from allocator.agent.publisher import Publisher
@@ -101,6 +102,7 @@ class _Parts:
         settings = self.settings
         source = _source(settings)
         kubelet, ledger = Kubelet(settings.host_root), LedgerView(settings.node)
+        neighbourhood = Neighbourhood(root=settings.host_root, share=settings.share)
         return Agent(
             node=settings.node,
             source=source,
@@ -113,8 +115,8 @@ class _Parts:
                     activity=lambda one: _activity(settings, one),
                     now=time.monotonic_ns,
                 ),
-                attesting=self._attestation(source, kubelet, ledger),
-                judging=self._infirmary(),
+                attesting=self._attestation(source, kubelet, ledger, neighbourhood),
+                judging=self._infirmary(neighbourhood),
             ),
             clock=self.clock,
             pace=settings.pace,
@@ -131,7 +133,9 @@ class _Parts:
             root=settings.host_root,
         )
 
-    def _attestation(self, source: GpuSource, kubelet: Kubelet, ledger: LedgerView) -> Attestation:
+    def _attestation(
+        self, source: GpuSource, kubelet: Kubelet, ledger: LedgerView, neighbourhood: Neighbourhood
+    ) -> Attestation:
         settings = self.settings
         users = Users(proc=_proc(settings), trusted=Trust(settings.host_dir).identities, monotonic=self.clock.monotonic)
         senses = Senses(
@@ -158,19 +162,26 @@ class _Parts:
             clock=self.clock,
             known=known(settings.namespace, settings.known),
             changed=changed,
+            others=lambda: neighbourhood.found.pods,
             begin=begin,
             tracker=Tracker(evict=settings.evict),
             latest=self.latest,
         )
 
-    def _infirmary(self) -> Infirmary:
+    def _infirmary(self, neighbourhood: Neighbourhood) -> Infirmary:
         settings = self.settings
         state = settings.host_root / STATE.lstrip("/")
         listener = Listener(FileEars(state / "events") if settings.simulate else NvmlEars(), now=self.clock.now)
         listener.start()
         self.background.at_end(listener.stop)
         health = Health(quiet=settings.xid_quiet, ignored=APPLICATION | settings.ignored_xids)
-        return Infirmary(health=health, listener=listener, booted=_proc(settings).booted, now=self.clock.now)
+        return Infirmary(
+            health=health,
+            neighbourhood=neighbourhood,
+            listener=listener,
+            booted=_proc(settings).booted,
+            now=self.clock.now,
+        )
 
     def _watch(self, ledger: LedgerView) -> Reflector:
         """The node's ledger: one object, of which the watch tells every change."""

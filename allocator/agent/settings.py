@@ -28,6 +28,7 @@ class AgentSettings:
         proc: the host's /proc.
         evict: ask for the eviction of pods that violate their isolation, instead of only reporting them.
         known: patterns of pods, `namespace/name`, that may use GPUs without a grant, beside the usual ones.
+        share: use GPUs that a device plugin or a DRA driver offers too, but has not given out.
         xid_quiet: how long a GPU must have had no error before it is in use again.
         ignored_xids: errors that say nothing about a GPU, beside those of applications.
         metrics: where Prometheus finds us.
@@ -45,6 +46,7 @@ class AgentSettings:
     proc: Path = Path("/proc")
     evict: bool = False
     known: tuple[str, ...] = ()
+    share: bool = False
     xid_quiet: timedelta = QUIET
     ignored_xids: frozenset[int] = frozenset()
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -15,6 +15,7 @@ import pytest
 from allocator.agent.gpus import Reading
 from allocator.agent.health import Health
 from allocator.agent.infirmary import Infirmary
+from allocator.agent.neighbours import Neighbourhood
 from allocator.agent.xids import FileEars, Listener, NvmlEars, Xid
 from allocator.api.inventory import Gpu, Inventory
 from allocator.api.quantities import Memory
@@ -23,6 +24,7 @@ from tests.unit.agent.test_usage import GPU, GPUS, LIBRARY, ROOT
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRAM = """
 import json, pathlib, sys
+from allocator.agent.neighbours import Neighbourhood
 from allocator.agent.xids import NvmlEars
 ears, heard = NvmlEars(wait=0.05), []
 answers = [ears.listen(lambda *one: heard.append(one))]
@@ -130,16 +132,15 @@ def test_what_was_heard_is_taken_while_the_driver_hangs(ears: Waiting) -> None:
 def test_an_error_that_was_heard_makes_a_gpu_sick(ears: Waiting) -> None:
     """From the thread into the inventory."""
     listener = Listener(ears, now=lambda: START)
-    infirmary = Infirmary(health=Health(), listener=listener, booted=lambda: START, now=lambda: START)
+    nobody = Neighbourhood(root=Path("/nonexistent"))
+    infirmary = Infirmary(Health(), nobody, listener, booted=lambda: START, now=lambda: START)
     inventory = Inventory(node="n1", gpus=(Gpu(uuid=GPU, index=0, model="Tesla T4", memory=Memory.mib(15360)),))
     assert infirmary.judge(inventory, Reading()) == inventory
     listener.start()
     assert ears.heard.wait(60)
     sick = infirmary.judge(inventory, Reading())
     assert "Xid 79" in sick.gpus[0].health
-    heir = Infirmary(
-        health=Health(), listener=Listener(ears), booted=lambda: START.replace(year=2025), now=lambda: START
-    )
+    heir = Infirmary(Health(), nobody, Listener(ears), booted=lambda: START.replace(year=2025), now=lambda: START)
     heir.recall(sick)
     assert heir.judge(inventory, Reading()) == sick
     listener.stop()
