@@ -49,14 +49,15 @@ class Stage:
 
 
 @contextmanager
-def set_up(folder: Path, *, given: Path | None) -> Iterator[Stage]:
+def set_up(folder: Path, *, given: Path | None, nodes: tuple[DemoNode, ...] = ()) -> Iterator[Stage]:
     """Everything running, and all of it stopped afterwards.
 
     Args:
         folder: for the demo's files; may hold an earlier run's.
         given: kubeconfig of a control plane to use; None: start the embedded cluster.
+        nodes: its GPU nodes; none: the simulated ones, and this machine's own where it has a GPU.
     """
-    nodes = SIMULATED if given or not real_gpu() else (*SIMULATED, REAL)
+    nodes = nodes or (SIMULATED if given or not real_gpu() else (*SIMULATED, REAL))
     descriptions = write_descriptions(folder / "gpus")
     kubeconfig = given.resolve() if given else folder / "cluster" / "kubeconfig"
     show = Show(environment=environment(kubeconfig))

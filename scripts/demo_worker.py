@@ -117,6 +117,10 @@ class Cuda:
         self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
         return address.value
 
+    def free(self, address: int) -> None:
+        """Let an allocation go."""
+        self._call("cuMemFree_v2", ctypes.c_uint64(address))
+
     def memory(self) -> tuple[int, int]:
         """Used and total bytes, as the program is shown them."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
