@@ -14,7 +14,7 @@ from allocator.api.errors import FormatError
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _SLICE: Final = "slice"
-_KNOWN: Final = frozenset({"pod", "uid", "owner", "shape", "granted", "releasing", "revision", _SLICE})
+_KNOWN: Final = frozenset({"pod", "uid", "owner", "shape", "granted", "releasing", "revision", "reused", _SLICE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Grant:
         releasing: since when the pod is gone without its containers having been seen to end; the node's agent has
             to confirm that nothing of it is left. Until then it counts like any other. None: not so.
         revision: how often its size has been changed.
+        reused: how often a further create of the same pod has been given it. Whoever gives it back for one of the
+            creates must know of no other.
     """
 
     allocation: Allocation
@@ -43,6 +45,7 @@ class Grant:
     shape: str = ""
     releasing: datetime | None = None
     revision: int = 0
+    reused: int = 0
 
     def seen(self, *, name: str, uid: str) -> "Grant":
         """The same grant, bound to the pod that has appeared with its id."""
@@ -63,6 +66,8 @@ class Grant:
             lines.append(f"releasing: {_stamp(self.releasing)}")
         if self.revision:
             lines.append(f"revision: {self.revision}")
+        if self.reused:
+            lines.append(f"reused: {self.reused}")
         return "".join(f"{line}\n" for line in [*lines, *self._slice_lines(over), *_unknown_lines(over)])
 
     def _slice_lines(self, over: str) -> list[str]:
@@ -99,7 +104,7 @@ class Grant:
             namespace, _, pod = fields["pod"].partition("/")
             granted = _time(fields["granted"])
             releasing = _time(fields["releasing"]) if "releasing" in fields else None
-            revision = int(fields.get("revision", "0"))
+            revision, reused = int(fields.get("revision", "0")), int(fields.get("reused", "0"))
             allocation = Allocation(id=allocation_id, node=node, containers=containers)
         except (KeyError, ValueError) as reason:
             raise FormatError(f"grant {allocation_id}: {reason}") from None
@@ -113,6 +118,7 @@ class Grant:
             shape=fields.get("shape", ""),
             releasing=releasing,
             revision=revision,
+            reused=reused,
         )
 
 

@@ -160,7 +160,7 @@ class Allocator:
         self.metrics.released.labels("returned").inc()
         try:
             async with asyncio.timeout(self.settings.commit.patience):
-                await self._entered().committer.remove(allocation.node, allocation.id)
+                await self._entered().committer.remove(granted.grant)
         except TimeoutError:
             _log.warning("grant not given back yet", allocation=allocation.id, node=allocation.node)
 

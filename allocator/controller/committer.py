@@ -94,18 +94,42 @@ class Committer:
             self._abandon(node, key)
             raise
 
-    async def remove(self, node: str, grant_id: str) -> None:
-        """Give a grant back; returns when the ledger no longer has it. Goes on if the caller is cancelled."""
-        desk = self._desk(node)
-        future = desk.removes.get(grant_id)
-        if future is None:
-            future = desk.removes[grant_id] = asyncio.get_running_loop().create_future()
-        self._kick(node)
-        await asyncio.shield(future)
+    async def reuse(self, grant: Grant) -> bool:
+        """Give a grant that no pod has appeared with to a further create of its pod; whether it could be.
 
-    def release(self, node: str, grant_id: str) -> None:
-        """Give a grant back, without waiting."""
+        The ledger tells of it, so that nobody gives the grant back for the earlier create any more.
+        """
+        node, key = grant.allocation.node, grant.allocation.id
         desk = self._desk(node)
+        if key not in desk.reuses:
+            desk.reuses[key] = (grant.reused + 1, asyncio.get_running_loop().create_future())
+        future = desk.reuses[key][1]
+        self._kick(node)
+        return await asyncio.shield(future)
+
+    async def remove(self, grant: Grant) -> None:
+        """Give a grant back whose pod will not be; returns when that has happened, and goes on if cancelled.
+
+        One that several creates of its pod were given stays: another of them may still be under way.
+        """
+        if not grant.reused:
+            node, key = grant.allocation.node, grant.allocation.id
+            self.release(node, key, reused=0)
+            await asyncio.shield(self._desk(node).removes[key])
+
+    def release(self, node: str, grant_id: str, *, reused: int | None = None) -> None:
+        """Give a grant back, without waiting.
+
+        Args:
+            node: whose ledger.
+            grant_id: the grant's.
+            reused: how often it had been reused when this was decided; None: as far as is known now.
+        """
+        if reused is None:
+            grant = self._shelf.find(grant_id)
+            reused = 0 if grant is None else grant.reused
+        desk = self._desk(node)
+        desk.made.setdefault(grant_id, reused)
         desk.removes.setdefault(grant_id, asyncio.get_running_loop().create_future())
         self._kick(node)
 
@@ -158,7 +182,7 @@ class Committer:
         desk = self._desk(node)
         desk.adds.pop(key, None)
         if key in desk.flying or key in self._shelf.get(node).ledger.grants:
-            self.release(node, key)
+            self.release(node, key, reused=0)
         else:
             self._shelf.fleet.forget(node, key)
 

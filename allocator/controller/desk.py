@@ -24,6 +24,8 @@ class Desk:
     Attributes:
         adds: new grants with those who wait for them.
         removes: ids that are given back, with those who wait.
+        made: by id of those, how often the grant had been reused when that was decided. Reused since, it stays.
+        reuses: by id, the how manyth further create is to have a grant, with those who wait to hear whether it does.
         releasing: by grant id, since when its pod is gone without having been seen to end; None: it lives after all.
         seen: name and UID of pods that have appeared, by grant id. Not urgent.
         restore: grants of a ledger that was deleted under us.
@@ -38,6 +40,8 @@ class Desk:
 
     adds: dict[str, tuple[Grant, asyncio.Future[None]]] = field(default_factory=dict)
     removes: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    reuses: dict[str, tuple[int, asyncio.Future[bool]]] = field(default_factory=dict)
     releasing: dict[str, datetime | None] = field(default_factory=dict)
     seen: dict[str, tuple[str, str]] = field(default_factory=dict)
     restore: dict[str, Grant] = field(default_factory=dict)
@@ -52,7 +56,8 @@ class Desk:
     @property
     def urgent(self) -> bool:
         """Whether a write should not wait."""
-        return bool(self.adds or self.removes or self.restore or self.releasing or (self.due and self.seen))
+        wanted = self.adds or self.removes or self.restore or self.releasing or self.reuses
+        return bool(wanted or (self.due and self.seen))
 
     def batch(self, ledger: Ledger, inventory: Inventory | None) -> tuple[Changes, Ledger]:
         """What to write next, all that is asked for; those for whom there is no room are told at once.
@@ -60,7 +65,12 @@ class Desk:
         Returns:
             The changes, and the ledger after them.
         """
-        notes = Changes(remove=frozenset(self.removes), seen=dict(self.seen), releasing=dict(self.releasing))
+        notes = Changes(
+            remove=frozenset(self.removes),
+            seen=dict(self.seen),
+            releasing=dict(self.releasing),
+            reused={key: count for key, (count, _) in self.reuses.items() if key not in self.removes},
+        )
         base = ledger.apply(notes)
         lost = self._lost(ledger)
         base = base.apply(Changes(add=lost))
@@ -105,10 +115,25 @@ class Desk:
             for key, since in self.releasing.items()
             if key in ledger.grants and (ledger.grants[key].releasing is None) != (since is None)
         }
+        self._settle_reuses(ledger)
         gone = self.removes.keys() - ledger.grants.keys() - self.flying
         for key in gone:
             _tell(self.removes.pop(key))
         return set(gone)
+
+    def _settle_reuses(self, ledger: Ledger) -> None:
+        """A grant that has gone to a further create meanwhile is not given back for an earlier one; and who has it."""
+        for key in [key for key, count in self.made.items() if key in ledger.grants]:
+            if ledger.grants[key].reused > self.made[key] and key in self.removes:
+                _tell(self.removes.pop(key))
+        self.made = {key: count for key, count in self.made.items() if key in self.removes}
+        for key, (count, future) in list(self.reuses.items()):
+            grant = ledger.grants.get(key)
+            lost = grant is None or key in self.removes or bool(grant.uid) or grant.releasing is not None
+            if lost or (grant is not None and grant.reused >= count):
+                del self.reuses[key]
+                if not future.done():
+                    future.set_result(not lost)
 
     def fail(self, key: str, reason: VramshareError) -> None:
         """Tell who waits for a grant that it will not be."""

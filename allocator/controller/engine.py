@@ -6,7 +6,7 @@ ledger's compare-and-swap keeps the replicas apart.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -72,7 +72,7 @@ class Engine:
         check_names(asked)
         demand = self.demand(asked)
         self._refer_to_queue(asked, demand)
-        if not asked.dry_run and (reused := self._reusable(asked, demand)) is not None:
+        if not asked.dry_run and (reused := await self._reuse(asked, demand)) is not None:
             return reused, "reused"
         if not asked.uid and (obstacle := self.world.accounts.obstacle(asked.namespace, gpus=self.world.fleet.gpus)):
             raise MustWaitError(obstacle)
@@ -181,6 +181,24 @@ class Engine:
         granted = self.decide(asked, demand, found)
         if granted is None or asked.dry_run or await self.commit(granted):
             return granted
+        return None
+
+    async def _reuse(self, asked: GrantRequest, demand: PodDemand) -> Granted | None:
+        """A grant that an earlier create of the same pod left behind, from now on this one's; None: there is none.
+
+        Raises:
+            ConflictError: the ledger could not be written.
+        """
+        found = self._reusable(asked, demand)
+        if found is None:
+            return None
+        patience = self.settings.commit.patience
+        try:
+            async with asyncio.timeout(patience):
+                if await self.committer.reuse(found.grant):
+                    return replace(found, grant=replace(found.grant, reused=found.grant.reused + 1))
+        except TimeoutError:
+            raise ConflictError(f"no grant within {patience:g} s: ledgers could not be written; try again") from None
         return None
 
     def _reusable(self, asked: GrantRequest, demand: PodDemand) -> Granted | None:

@@ -147,7 +147,7 @@ class Reaper:
         if found is Verdict.RELEASE:
             _log.info("giving back", why=why, **about)
             self._engine.metrics.released.labels(why.replace(" ", "_")).inc()
-            committer.release(allocation.node, allocation.id)
+            committer.release(allocation.node, allocation.id, reused=grant.reused)
         elif found is Verdict.CONFIRM:
             _log.info("pod is gone, its end was not seen; waiting for the node's agent", **about)
             committer.doubt(allocation.node, allocation.id, self._engine.clock.now().replace(microsecond=0))

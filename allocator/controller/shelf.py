@@ -124,6 +124,8 @@ class LedgerShelf:
         for grant_id in before.ledger.grants.keys() & kept.ledger.grants.keys():
             if kept.ledger.grants[grant_id].uid and not before.ledger.grants[grant_id].uid:
                 self._no_longer_unseen(before.ledger.grants[grant_id])
+            if kept.ledger.grants[grant_id].reused != before.ledger.grants[grant_id].reused:
+                self._since[grant_id] = self.clock.monotonic()  # a further create has all the time of a first one
         self.book(node)
         self.signals.grants(set(gone), set(new))
         if gone:

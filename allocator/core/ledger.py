@@ -43,12 +43,14 @@ class Changes:
         remove: ids of grants that are given back.
         seen: pod name and UID by the id of the grant with which the pod has appeared.
         releasing: by id, since when a grant's pod is gone without having been seen to end; None: it lives after all.
+        reused: by id, the how manyth further create of its pod is given a grant that no pod has appeared with.
     """
 
     add: tuple[Grant, ...] = ()
     remove: frozenset[str] = frozenset()
     seen: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     releasing: Mapping[str, datetime | None] = field(default_factory=dict)
+    reused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class Ledger:
         for key, since in changes.releasing.items():
             if key in grants and (grants[key].releasing is None) != (since is None):
                 grants[key] = replace(grants[key], releasing=since)
+                data[key] = grants[key].to_text(over=data[key])
+        for key, count in changes.reused.items():
+            if key in grants and not (grants[key].uid or grants[key].releasing) and grants[key].reused < count:
+                grants[key] = replace(grants[key], reused=count)
                 data[key] = grants[key].to_text(over=data[key])
         for grant in changes.add:
             grants[grant.allocation.id] = grant

@@ -146,7 +146,7 @@ class Disasters:
     async def trouble(self) -> None:
         """A GPU fails, or another program takes of it, and is well again later."""
         name = self._random.choice(list(self._storm.nodes.machines))
-        gpus = self._storm.nodes.machines[name].inventory.gpus
+        gpus = self._storm.nodes.machines[name].gpus
         at = self._random.randrange(len(gpus))
         changes = self._random.choice([{"health": "fell off the bus"}, {"foreign": Memory.mib(400)}])
         worse = tuple(replace(gpu, **changes) if gpu.index == at else gpu for gpu in gpus)

@@ -40,11 +40,13 @@ class Machine:
     Attributes:
         there: whether it exists.
         silent: until when nothing of it is heard, though its containers run.
+        gpus: what it has when all is well.
         inventory: what its agent publishes.
         pods: what its kubelet has taken on, by UID.
     """
 
     name: str
+    gpus: tuple[Gpu, ...]
     inventory: Inventory
     there: bool = True
     silent: float = 0.0
@@ -73,7 +75,7 @@ class Nodes:
             Gpu(uuid=f"GPU-{name}-{at}", index=at, model="T4", memory=Memory.mib(GPU_MIB)) for at in range(gpus)
         )
         inventory = Inventory(node=name, gpus=found, interposer=f"{names.LIBRARY_DIR}/libvramshare.so")
-        self.machines[name] = Machine(name=name, inventory=inventory)
+        self.machines[name] = Machine(name=name, gpus=found, inventory=inventory)
         self.arrive(name)
 
     def arrive(self, name: str) -> None:

@@ -84,6 +84,8 @@ class PodServer:
         pod = self._api.see(PODS, name, namespace=namespace)
         if pod is None or self._api.down:
             return
+        # A pod that goes by force before any leader has seen it is known to nobody: docs/ledger.md says so.
+        force = force and self._truth.marked(pod)
         if force or not pod["spec"].get("nodeName"):
             self._trace(USER, "deletes", name, "by force" if force else "at once")
             self._api.drop(PODS, name, namespace=namespace)

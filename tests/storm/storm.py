@@ -163,7 +163,8 @@ class Storm:
 
         def go() -> list[str]:
             for pod in self.truth.pods():
-                if not pod["spec"].get("schedulingGates"):
+                gates = [gate["name"] for gate in pod["spec"].get("schedulingGates") or ()]
+                if gates != [names.GATE]:  # those whose other queue lets them wait for ever go as well
                     self.server.delete(pod["metadata"]["name"], namespace=pod["metadata"]["namespace"])
             left = [pod["metadata"]["name"] for pod in self.truth.pods() if self._possible(pod)]
             held = [key for node in self.nodes.machines for key in self.truth.ledger(node)]
@@ -179,7 +180,7 @@ class Storm:
         return any(
             len(machine.inventory.gpus) >= gpus
             for machine in self.nodes.machines.values()
-            if wanted in (None, machine.name)
+            if machine.there and wanted in (None, machine.name)
         )
 
     async def _until(self, problems: Callable[[], list[str]], seconds: float) -> None:

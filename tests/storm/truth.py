@@ -124,6 +124,11 @@ class Truth:
                 return f"pod {pod['metadata']['uid']} lives"
         return ""
 
+    def marked(self, pod: Mapping[str, Any]) -> bool:
+        """Whether the ledger says that a pod has appeared."""
+        key, node, _ = carried(pod)
+        return bool(key) and self.ledger(node).get(key) is not None and self.ledger(node)[key].uid != ""
+
     def pods(self, chosen: Callable[[dict], bool] = lambda _: True) -> list[dict]:
         """Pods that the API server has."""
         return [pod for key, pod in self.api.objects.items() if key[0] == PODS.plural and chosen(pod)]

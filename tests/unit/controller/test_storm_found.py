@@ -40,3 +40,42 @@ async def test_a_grant_that_two_creates_got_outlives_the_first_pod():
         await cluster.pass_time(5)
         assert cluster.ledger().grants == {}
         assert cluster.api.see(PODS, "web-0", namespace="team") is None
+
+
+async def test_a_grant_that_went_to_a_further_create_is_not_given_back_for_the_first():
+    """One replica gave up on a create; another one has given its grant to the next create meanwhile."""
+    cluster = Cluster()
+    owner = "StatefulSet/web/u"
+    async with cluster.allocator() as one, cluster.allocator(leads=False, identity="two") as two:
+        first = await one.grant(ask("web-0", owner=owner))
+        await cluster.settle()
+        second = await two.grant(ask("web-0", owner=owner))
+        await one.give_back(first)
+        assert list(cluster.ledger().grants) == [second.grant.allocation.id]
+
+
+async def test_a_grant_of_several_creates_is_given_back_by_none_of_them():
+    """The webhook failed on the second create; the first may still be on its way to the store."""
+    cluster = Cluster()
+    owner = "StatefulSet/web/u"
+    async with cluster.allocator() as allocator:
+        await allocator.grant(ask("web-0", owner=owner))
+        second = await allocator.grant(ask("web-0", owner=owner))
+        await allocator.give_back(second)
+        assert len(cluster.ledger().grants) == 1
+        await cluster.pass_time(120)
+        assert cluster.ledger().grants == {}
+
+
+async def test_a_grant_that_is_gone_is_not_reused():
+    """A cache may lag: only the ledger itself says that a grant is still to be had."""
+    cluster = Cluster()
+    owner = "StatefulSet/web/u"
+    async with cluster.allocator() as one, cluster.allocator(leads=False, identity="two") as two:
+        first = await one.grant(ask("web-0", owner=owner))
+        await cluster.settle()
+        cluster.api.hold_watches()
+        await one.give_back(first)
+        second = await two.grant(ask("web-0", owner=owner))
+        assert list(cluster.ledger().grants) == [second.grant.allocation.id]
+        cluster.api.release_watches()
