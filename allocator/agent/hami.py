@@ -1,8 +1,8 @@
 """One sample of the node under the names that HAMi's monitor exports, so that dashboards made for it go on.
 
 Names, labels and units are HAMi's (its `--legacy-metrics`): percent where it says utilisation, `zone` always `vGPU`,
-`vdeviceid` the place of a GPU among the container's. Left out is `Device_memory_desc_of_container`: its labels hold
-byte counts, so that every change makes a new series.
+`vdeviceid` the place of a GPU among the container's. Of `Device_memory_desc_of_container` the labels with byte counts
+are left out: every change would make a new series.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,10 @@ _TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     "HostCoreUtilization": ("HAMi's name: part of the time in which something ran on a GPU, percent.", _DEVICE),
     "vGPU_device_memory_usage_in_bytes": ("HAMi's name: what a container holds of a GPU.", _CONTAINER),
     "vGPU_device_memory_limit_in_bytes": ("HAMi's name: a container's slice of a GPU.", _CONTAINER),
+    "Device_memory_desc_of_container": (
+        "HAMi's name: what a container holds of a GPU; without the labels that hold byte counts.",
+        _CONTAINER,
+    ),
     "Device_utilization_desc_of_container": (
         "HAMi's name: GPU time of a container, percent, between the last two looks that were scraped.",
         _CONTAINER,
@@ -92,5 +96,6 @@ def _add(families: Families, sample: Sample, rates: Rates) -> None:
         for index, part in enumerate(one.slices):
             labels = [ZONE, one.namespace, one.pod, one.container, str(index), part.uuid]
             families["vGPU_device_memory_usage_in_bytes"].add_metric(labels, part.used)
+            families["Device_memory_desc_of_container"].add_metric(labels, part.used)
             families["vGPU_device_memory_limit_in_bytes"].add_metric(labels, part.limit)
             families["Device_utilization_desc_of_container"].add_metric(labels, rates.percent(one, part))

@@ -189,6 +189,7 @@ def test_hami_names_of_a_container_and_a_gpu() -> None:
     on_gpu = container | {"vdeviceid": "0", "deviceuuid": "GPU-1"}
     assert value("vGPU_device_memory_usage_in_bytes", on_gpu) == 1024
     assert value("vGPU_device_memory_limit_in_bytes", on_gpu) == 2048
+    assert value("Device_memory_desc_of_container", on_gpu) == 1024
     device = {"zone": "vGPU", "nodeid": "n1", "deviceidx": "0", "deviceuuid": "GPU-1", "devicetype": "NVIDIA-Tesla T4"}
     assert value("HostGPUMemoryUsage", device) == 1100
     assert value("HostCoreUtilization", device) == 50
