@@ -7,12 +7,20 @@ from pathlib import Path
 from allocator.api import names
 from allocator.api.allocation import result_annotations
 from allocator.api.request import parse_pod
-from allocator.controller import Allocator, AllocatorSettings, CommitSettings, GrantRequest, KubeSettings, QueueSettings
+from allocator.controller import (
+    Allocator,
+    AllocatorSettings,
+    CommitSettings,
+    GrantRequest,
+    KubeSettings,
+    QueueSettings,
+    UnseenSettings,
+)
 from allocator.core.ledger import Ledger, overbooked
 from allocator.kube import CONFIGMAPS, EVENTS, PODS, Client
 from tests.cluster.allocator.conftest import INVENTORY
 from webhook.mutation import files
-from webhook.settings import MutationSettings
+from webhook.settings import Delivery, MutationSettings
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "library.md"
 
@@ -23,6 +31,7 @@ def settings(kubeconfig: Path) -> AllocatorSettings:
         kube=KubeSettings(kubeconfig=kubeconfig),
         commit=CommitSettings(lazy=0.05, patience=30),
         queue=QueueSettings(settle=0.01),
+        unseen=UnseenSettings(share=float("inf")),  # most tests never make their pods
     )
 
 
@@ -96,7 +105,7 @@ async def test_a_queued_pod_is_patched_once_there_is_room(client: Client, kubeco
             names.preload_annotation("worker"): "/lib/other.so",
         }
         body["spec"]["schedulingGates"] = [{"name": names.GATE}]
-        body["spec"]["volumes"] = files.volumes(["worker"], MutationSettings())
+        body["spec"]["volumes"] = files.volumes(["worker"], MutationSettings(), Delivery.HOST)
         body["spec"]["containers"][0]["volumeMounts"] = files.mounts("worker")
         await client.create(PODS, body, namespace="default")
 
