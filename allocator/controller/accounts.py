@@ -134,6 +134,14 @@ class Accounts:
                 self._since[grant_id] = self._clock.monotonic()
                 self.expect(grant)
 
+    def resized(self, grant_ids: set[str]) -> None:
+        """Grants have another size in their ledger."""
+        for grant_id in grant_ids:
+            grant, account = self._find(grant_id), self._accounts.get(self._whose.get(grant_id, ""))
+            if grant is not None and account is not None and grant_id in account.grants:
+                account.used += held(grant) - account.grants[grant_id]
+                account.grants[grant_id] = held(grant)
+
     def appeared(self, grant_id: str) -> None:
         """Something happened to a pod that carries a grant."""
         account = self._accounts.get(self._whose.get(grant_id, ""))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from allocator.api import names
 from allocator.api.grant import Grant
 from allocator.controller.public import owner_of
 from allocator.controller.signals import Signals
@@ -19,12 +20,14 @@ class Claimed:
         bound: the node that it was given; empty: none yet.
         started: whether a container of it may have been started.
         leaving: whether it is being deleted.
+        resize: what its annotations say of another size: that one is wanted, or why it waits. Empty: nothing.
     """
 
     grant: Grant
     bound: str
     started: bool
     leaving: bool
+    resize: str = ""
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class ClaimBook:
             bound=(pod.get("spec") or {}).get("nodeName") or "",
             started=may_have_started(pod),
             leaving=bool(pod["metadata"].get("deletionTimestamp")),
+            resize=str((pod["metadata"].get("annotations") or {}).get(names.RESIZE, "")),
         )
         if self._claims.get(key) == claim:
             return

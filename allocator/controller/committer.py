@@ -133,6 +133,22 @@ class Committer:
         desk.removes.setdefault(grant_id, asyncio.get_running_loop().create_future())
         self._kick(node)
 
+    async def resize(self, grant: Grant) -> None:
+        """Change the size of a grant to this one's, from the revision before its own; returns when the ledger shows it.
+
+        Raises:
+            NoRoomError: there is no room for it, or its size has been changed by somebody else.
+        """
+        node, key = grant.allocation.node, grant.allocation.id
+        desk = self._desk(node)
+        future = desk.resizes.ask(grant)
+        self._kick(node)
+        try:
+            await future
+        except asyncio.CancelledError:
+            desk.resizes.drop(key)
+            raise
+
     def doubt(self, node: str, grant_id: str, since: datetime | None) -> None:
         """Note in the ledger that a grant is being released and waits for its agent; None: that it is not."""
         self._desk(node).releasing[grant_id] = since

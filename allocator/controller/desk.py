@@ -7,6 +7,7 @@ from datetime import datetime
 from allocator.api.errors import VramshareError
 from allocator.api.grant import Grant
 from allocator.api.inventory import Inventory
+from allocator.controller.resizes import Resizes
 from allocator.core.ledger import Changes, Ledger, too_large
 
 
@@ -29,6 +30,7 @@ class Desk:
         releasing: by grant id, since when its pod is gone without having been seen to end; None: it lives after all.
         seen: name and UID of pods that have appeared, by grant id. Not urgent.
         restore: grants of a ledger that was deleted under us.
+        resizes: changes of size.
         due: whether what is not urgent has waited long enough.
         timer: whether somebody will say so.
         flying: ids of grants in a write that is under way.
@@ -45,6 +47,7 @@ class Desk:
     releasing: dict[str, datetime | None] = field(default_factory=dict)
     seen: dict[str, tuple[str, str]] = field(default_factory=dict)
     restore: dict[str, Grant] = field(default_factory=dict)
+    resizes: Resizes = field(default_factory=Resizes)
     due: bool = False
     timer: bool = False
     flying: frozenset[str] = frozenset()
@@ -56,7 +59,7 @@ class Desk:
     @property
     def urgent(self) -> bool:
         """Whether a write should not wait."""
-        wanted = self.adds or self.removes or self.restore or self.releasing or self.reuses
+        wanted = self.adds or self.removes or self.restore or self.resizes or self.releasing or self.reuses
         return bool(wanted or (self.due and self.seen))
 
     def batch(self, ledger: Ledger, inventory: Inventory | None) -> tuple[Changes, Ledger]:
@@ -74,6 +77,7 @@ class Desk:
         base = ledger.apply(notes)
         lost = self._lost(ledger)
         base = base.apply(Changes(add=lost))
+        base = self.resizes.batch(base, inventory)
         known = {grant.allocation.id for grant in lost}
         asked = [grant for key, (grant, _) in self.adds.items() if key not in known]
         if inventory is None:
@@ -116,6 +120,7 @@ class Desk:
             if key in ledger.grants and (ledger.grants[key].releasing is None) != (since is None)
         }
         self._settle_reuses(ledger)
+        self.resizes.settle(ledger)
         gone = self.removes.keys() - ledger.grants.keys() - self.flying
         for key in gone:
             _tell(self.removes.pop(key))

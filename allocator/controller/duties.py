@@ -12,6 +12,7 @@ from allocator.controller.evictor import Evictor
 from allocator.controller.inspector import Inspector
 from allocator.controller.mover import Mover
 from allocator.controller.reaper import Reaper
+from allocator.controller.resizer import Resizer
 from allocator.controller.strays import Strays
 from allocator.kube import Election, ElectionSettings, EventRecorder, KubeError
 
@@ -53,12 +54,14 @@ class Duties:
         self.evictor = Evictor(engine, self.recorder, leading=self._leads)
         self.mover = Mover(engine, self.recorder, leading=self._leads)
         self.inspector = Inspector(engine, self.recorder, leading=self._leads)
+        self.resizer = Resizer(engine, self.recorder, leading=self._leads)
         self.strays = Strays(engine, self.recorder, leading=self._leads)
         self.dispatcher = Dispatcher(engine, self.recorder, leading=self._leads)
         signals = engine.world.signals
         signals.carrier = self._carried
         signals.grants = self._listed
-        signals.claim = self.strays.touched
+        signals.claim = self._claimed
+        signals.resized = engine.world.accounts.resized
         signals.inventory = self._reported
         signals.room = self._stirred
         signals.queue = self._stirred
@@ -79,6 +82,8 @@ class Duties:
             ("nudge evictions", self.evictor.nudge),
             ("unbound pods", self.mover.look_for_ever),
             ("inspect", self.inspect),
+            ("resize", self.resizer.follow),
+            ("sweep resizes", self.resizer.sweep_for_ever),
             ("strays", self.strays.follow),
             ("sweep strays", self.strays.sweep_for_ever),
             ("queue", self.dispatcher.follow),
@@ -102,6 +107,7 @@ class Duties:
             self._term.clear()
             self.inspector.look_at_all()
             await self.strays.sweep()
+            await self.resizer.sweep()
             await self.reaper.sweep()
 
     async def inspect(self) -> None:
@@ -147,10 +153,15 @@ class Duties:
         self.strays.gone(gone)
         self._engine.line.listed(new)
 
+    def _claimed(self, key: str) -> None:
+        self.strays.touched(key)
+        self.resizer.touched(key)
+
     def _reported(self, node: str) -> None:
         self.reaper.reported(node)
         self.evictor.reported(node)
         self.inspector.look_at(node)
+        self.resizer.reported(node)
 
     def _leads(self) -> bool:
         return self._election.leading

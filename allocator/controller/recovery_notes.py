@@ -1,5 +1,6 @@
 """What Events say of recovery: grants that were lost, doubted or changed, in words for `kubectl describe pod`."""
 
+from allocator.api.allocation import Allocation
 from allocator.api.grant import Grant
 from allocator.controller.notes import held
 from allocator.kube import Note
@@ -42,5 +43,35 @@ def trouble_note(grant: Grant, sentence: str) -> Note:
         uid=grant.uid,
         reason="GpuTrouble",
         message=f"{sentence}; the pod is left alone, and nothing new is granted there",
+        level=WARNING,
+    )
+
+
+def resized_note(grant: Grant, before: Allocation, after: Allocation) -> Note:
+    """A running pod has another size."""
+    parts = "; ".join(
+        f"{container}: {held(before.containers[container])} became {held(slices)}"
+        for container, slices in after.containers.items()
+        if slices != before.containers[container]
+    )
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="Resized",
+        message=f"{parts}; the container sees it within a minute or two, without a restart",
+    )
+
+
+def waiting_resize_note(grant: Grant, sentence: str) -> Note:
+    """A running pod asks for a size that it cannot have now."""
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason="ResizeWaits",
+        message=f"{sentence}; it keeps its size until then",
         level=WARNING,
     )

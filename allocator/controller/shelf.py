@@ -121,14 +121,16 @@ class LedgerShelf:
             self._unlist(before.ledger.grants[grant_id])
         for grant_id in new:
             self._list(kept.ledger.grants[grant_id])
-        for grant_id in before.ledger.grants.keys() & kept.ledger.grants.keys():
-            if kept.ledger.grants[grant_id].uid and not before.ledger.grants[grant_id].uid:
-                self._no_longer_unseen(before.ledger.grants[grant_id])
-            if kept.ledger.grants[grant_id].reused != before.ledger.grants[grant_id].reused:
-                self._since[grant_id] = self.clock.monotonic()  # a further create has all the time of a first one
+        resized = {
+            grant_id
+            for grant_id in before.ledger.grants.keys() & kept.ledger.grants.keys()
+            if self._amend(before.ledger.grants[grant_id], kept.ledger.grants[grant_id])
+        }
         self.book(node)
         self.signals.grants(set(gone), set(new))
-        if gone:
+        if resized:
+            self.signals.resized(resized)
+        if gone or resized:
             self.signals.room()
         return True
 
@@ -168,6 +170,14 @@ class LedgerShelf:
         if before.ledger.data:
             _log.error("ledger deleted by somebody; writing it anew", node=node, grants=len(before.ledger.grants))
             self.signals.lost(node, list(before.ledger.grants.values()))
+
+    def _amend(self, before: Grant, after: Grant) -> bool:
+        """A grant may have changed; whether it has another size."""
+        if after.uid and not before.uid:
+            self._no_longer_unseen(before)
+        if after.reused != before.reused:
+            self._since[after.allocation.id] = self.clock.monotonic()  # a further create has all a first one's time
+        return after.revision != before.revision
 
     def _list(self, grant: Grant) -> None:
         """A grant is new."""

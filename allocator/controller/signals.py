@@ -18,6 +18,7 @@ class Signals:
         grants: ids of grants that went and that are new in a ledger.
         inventory: a node whose inventory has changed.
         lost: a node and the grants of its ledger, deleted by somebody.
+        resized: ids of grants of another size than before.
         room: something happened that may let a waiting pod in.
         queue: a waiting pod appeared, changed or went.
     """
@@ -27,5 +28,6 @@ class Signals:
     grants: Callable[[set[str], set[str]], None] = lambda _gone, _new: None
     inventory: Callable[[str], None] = lambda _: None
     lost: Callable[[str, list[Grant]], None] = lambda _node, _grants: None
+    resized: Callable[[set[str]], None] = lambda _: None
     room: Listener = lambda: None
     queue: Listener = lambda: None

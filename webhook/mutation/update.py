@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator.api import names
-from webhook.mutation import create, environment, files, scheduling
+from webhook.mutation import create, environment, files, resizing, scheduling
 from webhook.mutation.conflicts import refuse_device_lists
 from webhook.mutation.outcome import Notes
 from webhook.mutation.resources import without_gpu_resources
@@ -43,7 +43,7 @@ def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, not
         pod = _gate(pod, old, notes)
         pod = _pin(pod, old)
     pod = _inside(pod, old, notes)
-    return with_annotations(pod, _annotations(new, old, answers=answers, notes=notes))
+    return with_annotations(pod, _annotations(new, old, answers=answers, ours=ours, notes=notes))
 
 
 def void_new_ephemeral(new: Mapping[str, Any], old: Mapping[str, Any], notes: Notes) -> Json:
@@ -131,14 +131,16 @@ def _pin(pod: Json, old: Mapping[str, Any]) -> Json:
     return scheduling.with_pin(pod, node) if node and scheduling.is_pinned(old, node) else pod
 
 
-def _annotations(new: Mapping[str, Any], old: Mapping[str, Any], *, answers: bool, notes: Notes) -> dict[str, str]:
+def _annotations(
+    new: Mapping[str, Any], old: Mapping[str, Any], *, answers: bool, ours: bool, notes: Notes
+) -> dict[str, str]:
     before, after = annotations_of(old), annotations_of(new)
     results = _results(new if answers else old)
     if not answers and any(names.is_result(key) and before.get(key) != value for key, value in after.items()):
         notes.add("annotations that are vramshare's to write were left as they are")
     kept = {key: value for key, value in after.items() if not names.is_result(key)}
     if names.STATUS in before:
-        kept = _with_request(kept, before, notes)
+        kept = resizing.with_request(kept, before, ours=ours, notes=notes)
         kept = create.with_evictable_volumes(kept)
     elif any(names.is_request(key) and before.get(key) != value for key, value in after.items()):
         notes.add("this pod was created without a GPU slice and gets none now; delete it and create it anew")
@@ -160,12 +162,3 @@ def _inside(pod: Json, old: Mapping[str, Any], notes: Notes) -> Json:
 def _results(pod: Mapping[str, Any]) -> dict[str, str]:
     """What vramshare answered."""
     return {key: value for key, value in annotations_of(pod).items() if names.is_result(key)}
-
-
-def _with_request(after: Mapping[str, str], before: Mapping[str, str], notes: Notes) -> dict[str, str]:
-    """The request as it was granted: another one needs another pod."""
-    changed = sorted(key for key, value in after.items() if names.is_request(key) and before.get(key) != value)
-    if changed:
-        notes.add(f"annotation {changed[0]} stays as it was; to change a slice, delete the pod and create it anew")
-    rest = {key: value for key, value in after.items() if not names.is_request(key)}
-    return {**rest, **{key: value for key, value in before.items() if names.is_request(key)}}

@@ -75,14 +75,15 @@ async def test_results_cannot_be_added_later() -> None:
     assert (await replaced(changed, stored)).annotations == {}
 
 
-async def test_request_cannot_be_changed() -> None:
-    """A slice is what it was granted as; asking otherwise needs another pod, and the warning says so."""
+@pytest.mark.parametrize(("key", "was"), [("vramshare.io/gpus", None), ("vramshare.io/models", None)])
+async def test_what_is_no_size_cannot_be_changed(key: str, was: str | None) -> None:
+    """How many GPUs, and which: that needs another pod, and the warning says so."""
     stored = await admit(PLAIN)
     changed = copy.deepcopy(stored.pod)
-    changed["metadata"]["annotations"]["vramshare.io/memory"] = "9Gi"
+    changed["metadata"]["annotations"][key] = "4"
     got = await replaced(changed, stored)
-    assert got.annotations["vramshare.io/memory"] == "2Gi"
-    assert "annotation vramshare.io/memory stays as it was" in got.answer.warnings[0]
+    assert got.annotations.get(key) == was
+    assert f"annotation {key} stays as it was" in got.answer.warnings[0]
 
 
 async def test_request_on_a_pod_without_gpus_has_no_effect() -> None:
