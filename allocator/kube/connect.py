@@ -1,26 +1,26 @@
 """From a kubeconfig, or the service account of a pod, to what an HTTP session needs.
 
-kubernetes_asyncio reads the configuration (contexts, client certificates, exec plugins, rotating service account
-tokens) and nothing else: its own client parses typed objects, has no time-outs by default and sends loopback
-traffic through proxies.
+kubernetes_asyncio reads kubeconfigs (contexts, client certificates, exec plugins) and nothing else: its own client
+parses typed objects, has no time-outs by default and sends loopback traffic through proxies. It is loaded where there
+is a kubeconfig. A pod's service account is two files, and the 40 MB that the library takes are more than all the rest
+of a node's agent.
 """
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
-from kubernetes_asyncio import client as kubernetes
-from kubernetes_asyncio import config as kubernetes_config
-from kubernetes_asyncio.config.config_exception import ConfigException
 
 from allocator.kube.errors import UnreachableError
 
-_IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
-_UNREADABLE: Final = (ConfigException, OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError)
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds its service account."""
+_HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+_UNREADABLE: Final = (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError)
 """The library looks into a file of the wrong shape without checking."""
 _TOKEN: Final = "BearerToken"  # noqa: S105  # the name of a slot in the configuration, no secret
 
@@ -44,53 +44,103 @@ class KubeSettings:
     user_agent: str = "vramshare"
 
 
+@dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are: a base URL, a TLS context, and a bearer token that may change over time."""
+    """Who we are, and to whom.
 
-    def __init__(self, configuration: kubernetes.Configuration) -> None:
-        self._configuration = configuration
-        self.base = str(configuration.host).rstrip("/")
-        self.proxy: str | None = configuration.proxy or None
-        self.server_name: str | None = configuration.tls_server_name or None
-        self.tls = _tls(configuration) if self.base.startswith("https:") else None
+    Attributes:
+        base: URL of the API server.
+        tls: how it proves who it is; None: plain HTTP.
+        authorization: reads what to send as `Authorization`; empty: nothing. It may change over time.
+        proxy: to go through.
+        server_name: that its certificate must bear, where that is not its host.
+    """
+
+    base: str
+    tls: ssl.SSLContext | None
+    authorization: Callable[[], Awaitable[str]]
+    proxy: str | None = None
+    server_name: str | None = None
 
     async def headers(self) -> dict[str, str]:
-        """The authorization of the next request. A service account's token is read again when it may be old.
+        """The authorization of the next request.
 
         Raises:
             UnreachableError: it cannot be read.
         """
         try:
-            token = await self._configuration.get_api_key_with_prefix(_TOKEN)
+            found = await self.authorization()
         except _UNREADABLE as reason:
             raise UnreachableError(f"no way to the API server: its token cannot be read: {reason}") from reason
-        return {"Authorization": token} if token else {}
+        return {"Authorization": found} if found else {}
 
 
-async def load(settings: KubeSettings, *, environ: Mapping[str, str] = os.environ) -> Credentials:
+async def load(
+    settings: KubeSettings, *, environ: Mapping[str, str] = os.environ, account: Path = SERVICE_ACCOUNT
+) -> Credentials:
     """Read the configuration that the settings name.
+
+    Args:
+        settings: may name a kubeconfig.
+        environ: says whether this is a pod.
+        account: the pod's service account.
 
     Raises:
         UnreachableError: there is none, or it cannot be read.
     """
-    configuration = type.__call__(kubernetes.Configuration)
+    if settings.kubeconfig is None and _HOST in environ:
+        return _service_account(account, environ)
+    return await _kubeconfig(settings)
+
+
+def _service_account(account: Path, environ: Mapping[str, str]) -> Credentials:
+    host, port = environ[_HOST], environ.get(_PORT, "443")
+
+    async def token() -> str:
+        """Kubernetes writes a new one long before the old one ends."""
+        return f"Bearer {(account / 'token').read_text(encoding='ascii').strip()}"
+
     try:
-        if settings.kubeconfig is None and _IN_CLUSTER in environ:
-            # The library's function carries no annotations.
-            kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            await kubernetes_config.load_kube_config(
-                config_file=None if settings.kubeconfig is None else str(settings.kubeconfig),
-                context=settings.context,
-                client_configuration=configuration,
-            )
-    except _UNREADABLE as reason:
+        tls = ssl.create_default_context(cafile=account / "ca.crt")
+        (account / "token").stat()
+    except OSError as reason:  # ssl.SSLError is one
+        raise UnreachableError(f"no way to the API server: service account in {account}: {reason}") from reason
+    return Credentials(base=f"https://{f'[{host}]' if ':' in host else host}:{port}", tls=tls, authorization=token)
+
+
+async def _kubeconfig(settings: KubeSettings) -> Credentials:
+    from kubernetes_asyncio import client, config  # noqa: PLC0415  # 40 MB that a pod need not have
+    from kubernetes_asyncio.config.config_exception import ConfigException  # noqa: PLC0415  # likewise
+
+    found = type.__call__(client.Configuration)
+    try:
+        await config.load_kube_config(
+            config_file=None if settings.kubeconfig is None else str(settings.kubeconfig),
+            context=settings.context,
+            client_configuration=found,
+        )
+    except (ConfigException, *_UNREADABLE) as reason:
         place = settings.kubeconfig or "the default places"
         raise UnreachableError(f"no way to the API server: kubeconfig in {place}: {reason}") from reason
-    return Credentials(configuration)
+
+    async def token() -> str:
+        try:
+            return str(await found.get_api_key_with_prefix(_TOKEN) or "")
+        except ConfigException as reason:
+            raise ValueError(reason) from reason
+
+    base = str(found.host).rstrip("/")
+    return Credentials(
+        base=base,
+        tls=_tls(found) if base.startswith("https:") else None,
+        authorization=token,
+        proxy=found.proxy or None,
+        server_name=found.tls_server_name or None,
+    )
 
 
-def _tls(configuration: kubernetes.Configuration) -> ssl.SSLContext:
+def _tls(configuration: Any) -> ssl.SSLContext:
+    """TLS as a kubeconfig describes it; `configuration` is the library's."""
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     if configuration.cert_file:
         context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)

@@ -1,13 +1,14 @@
 """Credentials: kubeconfigs, service accounts, tokens that change."""
 
 import datetime as dt
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from kubernetes_asyncio.config import incluster_config
 
 from allocator.kube import KubeSettings, UnreachableError
 from allocator.kube.connect import load
@@ -55,33 +56,60 @@ async def test_a_broken_kubeconfig_names_the_file(tmp_path, text):
         await load(KubeSettings(kubeconfig=path), environ={})
 
 
-async def test_a_service_accounts_token_is_read_again(tmp_path, monkeypatch):
+@pytest.fixture
+def account(tmp_path):
+    """A pod's service account."""
+    (tmp_path / "token").write_text("first\n")
+    (tmp_path / "ca.crt").write_text(certificate())
+    return tmp_path
+
+
+async def test_a_service_accounts_token_is_read_again(account):
     """Kubernetes replaces it every hour or so."""
-    token, ca = tmp_path / "token", tmp_path / "ca.crt"
-    token.write_text("first")
-    ca.write_text(certificate())
-    for name, value in CLUSTER.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(ca))
-    monkeypatch.setattr(incluster_config, "TOKEN_REFRESH_PERIOD", dt.timedelta(0))
-    found = await load(KubeSettings())
+    found = await load(KubeSettings(), environ=CLUSTER, account=account)
     assert found.base == "https://10.0.0.1:443"
     assert await found.headers() == {"Authorization": "Bearer first"}
-    token.write_text("second")
+    (account / "token").write_text("second")
     assert await found.headers() == {"Authorization": "Bearer second"}
 
 
-async def test_a_token_that_cannot_be_read_is_no_way_to_the_api_server(tmp_path):
+async def test_an_api_server_with_an_address_of_version_6(account):
+    """Its address stands in brackets."""
+    found = await load(KubeSettings(), environ={"KUBERNETES_SERVICE_HOST": "fd00::1"}, account=account)
+    assert found.base == "https://[fd00::1]:443"
+
+
+@pytest.mark.parametrize("missing", ["token", "ca.crt"])
+async def test_a_service_account_that_is_not_mounted_names_its_place(account, missing):
+    """The operator sees what to look for."""
+    (account / missing).unlink()
+    with pytest.raises(UnreachableError, match=str(account)):
+        await load(KubeSettings(), environ=CLUSTER, account=account)
+
+
+async def test_a_token_that_cannot_be_read_is_no_way_to_the_api_server(account):
     """Between two rotations there may be no file for a moment: an error like any other, to be tried again."""
-
-    async def gone(_configuration):
-        raise FileNotFoundError("token")
-
-    found = await load(KubeSettings(kubeconfig=kubeconfig(tmp_path, "secret")), environ={})
-    found._configuration.refresh_api_key_hook = gone
+    found = await load(KubeSettings(), environ=CLUSTER, account=account)
+    (account / "token").unlink()
     with pytest.raises(UnreachableError, match="token cannot be read"):
         await found.headers()
+
+
+async def test_an_exec_plugin_that_fails_is_no_way_to_the_api_server(tmp_path):
+    """A kubeconfig may name a program that gives the token."""
+    path = kubeconfig(tmp_path, "secret")
+    text = path.read_text().replace(
+        "token: secret", "exec: {apiVersion: client.authentication.k8s.io/v1, command: 'false'}"
+    )
+    path.write_text(text)
+    with pytest.raises(UnreachableError):
+        await (await load(KubeSettings(kubeconfig=path), environ={})).headers()
+
+
+def test_a_pod_does_not_load_the_library():
+    """It takes more memory than all of a node's agent."""
+    code = "import sys, allocator.kube.client; sys.exit('kubernetes_asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own interpreter
 
 
 def certificate() -> str:
