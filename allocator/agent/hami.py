@@ -1,36 +1,56 @@
 """One sample of the node under the names that HAMi's monitor exports, so that dashboards made for it go on.
 
-Names, labels and units are HAMi's (its `--legacy-metrics`): percent where it says utilisation, `zone` always `vGPU`,
-`vdeviceid` the place of a GPU among the container's. Of `Device_memory_desc_of_container` the labels with byte counts
-are left out: every change would make a new series.
+Names, labels and units are HAMi's: percent where it says utilisation, `zone` always `vGPU`, `vdeviceid` the place of a
+GPU among the container's. Of `Device_memory_desc_of_container` the labels with byte counts are left out: every change
+would make a new series.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from allocator.agent.sample import ContainerSample, Latest, Sample, SliceSample
-from allocator.core.hami import ZONE, device_type
+from allocator.hami import Named, Told, device_type
 
 _DEVICE: Final = ("nodeid", "deviceidx", "deviceuuid", "devicetype")
 _CONTAINER: Final = ("podnamespace", "podname", "ctrname", "vdeviceid", "deviceuuid")
-_TEXTS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
-    "HostGPUMemoryUsage": ("HAMi's name: memory of a GPU in use, bytes.", _DEVICE),
-    "HostCoreUtilization": ("HAMi's name: part of the time in which something ran on a GPU, percent.", _DEVICE),
-    "vGPU_device_memory_usage_in_bytes": ("HAMi's name: what a container holds of a GPU.", _CONTAINER),
-    "vGPU_device_memory_limit_in_bytes": ("HAMi's name: a container's slice of a GPU.", _CONTAINER),
-    "Device_memory_desc_of_container": (
-        "HAMi's name: what a container holds of a GPU; without the labels that hold byte counts.",
+_METRICS: Final = (
+    Named("HostGPUMemoryUsage", "hami_host_gpu_memory_used_bytes", "memory of a GPU in use, bytes.", _DEVICE),
+    Named(
+        "HostCoreUtilization",
+        "hami_host_gpu_utilization_ratio",
+        "part of the time in which something ran on a GPU, percent.",
+        _DEVICE,
+    ),
+    Named("", "hami_host_gpu_temperature_celsius", "temperature of a GPU.", _DEVICE),
+    Named("", "hami_host_gpu_power_usage_watts", "power that a GPU draws.", _DEVICE),
+    Named(
+        "vGPU_device_memory_usage_in_bytes",
+        "hami_vgpu_memory_used_bytes",
+        "what a container holds of a GPU.",
         _CONTAINER,
     ),
-    "Device_utilization_desc_of_container": (
-        "HAMi's name: GPU time of a container, percent, between the last two looks that were scraped.",
+    Named(
+        "vGPU_device_memory_limit_in_bytes",
+        "hami_vgpu_memory_limit_bytes",
+        "a container's slice of a GPU.",
         _CONTAINER,
     ),
-}
-Families = dict[str, GaugeMetricFamily]
+    Named(
+        "Device_memory_desc_of_container",
+        "hami_container_device_memory_bytes",
+        "what a container holds of a GPU; without the labels that hold byte counts.",
+        _CONTAINER,
+    ),
+    Named(
+        "Device_utilization_desc_of_container",
+        "hami_container_device_utilization_ratio",
+        "GPU time of a container, percent, between the last two looks that were scraped.",
+        _CONTAINER,
+    ),
+)
 
 
 class Rates:
@@ -70,32 +90,33 @@ class HamiCollector(Collector):
 
     def describe(self) -> list[Metric]:
         """The metrics, without values."""
-        return list(_families().values())
+        return Told(_METRICS).metrics()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of the newest sample."""
-        families = _families()
+        told = Told(_METRICS)
         if (sample := self._latest.sample) is not None:
             self._rates.show(sample)
-            _add(families, sample, self._rates)
-        yield from families.values()
+            _add(told, sample, self._rates)
+        yield from told.metrics()
 
 
-def _families() -> Families:
-    return {name: GaugeMetricFamily(name, text, labels=("zone", *labels)) for name, (text, labels) in _TEXTS.items()}
-
-
-def _add(families: Families, sample: Sample, rates: Rates) -> None:
+def _add(told: Told, sample: Sample, rates: Rates) -> None:
     for gpu in sample.gpus:
-        device = [ZONE, sample.node, str(gpu.index), gpu.uuid, device_type(gpu.model)]
-        if gpu.used is not None:
-            families["HostGPUMemoryUsage"].add_metric(device, gpu.used)
-        if gpu.utilisation is not None:
-            families["HostCoreUtilization"].add_metric(device, gpu.utilisation * 100)
+        device = [sample.node, str(gpu.index), gpu.uuid, device_type(gpu.model)]
+        known = {
+            "HostGPUMemoryUsage": gpu.used,
+            "HostCoreUtilization": None if gpu.utilisation is None else gpu.utilisation * 100,
+            "hami_host_gpu_temperature_celsius": gpu.temperature,
+            "hami_host_gpu_power_usage_watts": gpu.power,
+        }
+        for name, value in known.items():
+            if value is not None:
+                told.add(name, device, value)
     for one in sample.named():
         for index, part in enumerate(one.slices):
-            labels = [ZONE, one.namespace, one.pod, one.container, str(index), part.uuid]
-            families["vGPU_device_memory_usage_in_bytes"].add_metric(labels, part.used)
-            families["Device_memory_desc_of_container"].add_metric(labels, part.used)
-            families["vGPU_device_memory_limit_in_bytes"].add_metric(labels, part.limit)
-            families["Device_utilization_desc_of_container"].add_metric(labels, rates.percent(one, part))
+            labels = [one.namespace, one.pod, one.container, str(index), part.uuid]
+            told.add("vGPU_device_memory_usage_in_bytes", labels, part.used)
+            told.add("Device_memory_desc_of_container", labels, part.used)
+            told.add("vGPU_device_memory_limit_in_bytes", labels, part.limit)
+            told.add("Device_utilization_desc_of_container", labels, rates.percent(one, part))

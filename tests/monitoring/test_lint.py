@@ -7,7 +7,7 @@ import pytest
 from tests.monitoring.endpoints import Endpoints
 from tests.monitoring.tools import promtool
 
-HAMI = re.compile(r"^(Device_|GPUDevice|HostCore|HostGPU|QuotaUsed|nodeGPU|vGPU)")
+HAMI = re.compile(r"^(Device_|GPUDevice|HostCore|HostGPU|QuotaUsed|nodeGPU|vGPU|hami_)")
 
 
 @pytest.mark.parametrize("part", ["webhook", "agent"])

@@ -193,6 +193,12 @@ def test_hami_names_of_a_container_and_a_gpu() -> None:
     device = {"zone": "vGPU", "nodeid": "n1", "deviceidx": "0", "deviceuuid": "GPU-1", "devicetype": "NVIDIA-Tesla T4"}
     assert value("HostGPUMemoryUsage", device) == 1100
     assert value("HostCoreUtilization", device) == 50
+    today = {"zone": "vGPU", "namespace": "team", "pod": "trainer", "container": "main"}
+    assert value("hami_vgpu_memory_used_bytes", today | {"vdevice_index": "0", "device_uuid": "GPU-1"}) == 1024
+    device = {"zone": "vGPU", "node": "n1", "device_index": "0", "device_uuid": "GPU-1"}
+    device["device_type"] = "NVIDIA-Tesla T4"
+    assert value("hami_host_gpu_memory_used_bytes", device) == 1100
+    assert value("hami_host_gpu_power_usage_watts", device) == 70.5
 
 
 @pytest.mark.parametrize(
@@ -217,4 +223,6 @@ def test_hami_utilisation_is_that_between_two_looks(seconds: float, used: float,
 def test_hami_names_on_request_only() -> None:
     """They double the series."""
     assert "vGPU_device" in text_of(agent_registry(Latest(SAMPLE), hami=True))
-    assert "vGPU_device" not in text_of(agent_registry(Latest(SAMPLE)))
+    plain = text_of(agent_registry(Latest(SAMPLE)))
+    assert "vGPU_device" not in plain
+    assert "hami" not in plain

@@ -126,6 +126,8 @@ async def test_hami_names_on_request() -> None:
         holder = {"zone": "vGPU", "podnamespace": "team", "nodename": "n1", "podname": "p", "containeridx": "0"}
         assert value("vGPUMemoryAllocated", holder | {"deviceuuid": "GPU-n1-0"}) == 400 * MIB
         assert value("vGPUCoreAllocated", holder | {"deviceuuid": "GPU-n1-0"}) == 0
+        today = {"zone": "vGPU", "namespace": "team", "node": "n1", "pod": "p", "container_index": "0"}
+        assert value("hami_vgpu_memory_allocated_bytes", today | {"device_uuid": "GPU-n1-0"}) == 400 * MIB
     async with Cluster("n1").allocator() as plain:
         assert "vGPU" not in generate_latest(plain.metrics.registry).decode()
 
