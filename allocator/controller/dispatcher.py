@@ -28,6 +28,8 @@ from allocator.kube import EventRecorder
 _log = structlog.get_logger(__name__)
 _BATCH = 64
 """Pods and groups decided on before others have a turn in this process."""
+_MOST_LOOKS = 32
+"""New places to be kept that are looked for in one round."""
 
 Member = tuple[Waiting, Reading]
 
@@ -41,12 +43,14 @@ class _Round:
         spots: how many pods or groups room is kept for.
         holders: the namespaces of those.
         openings: decisions that are to be written.
+        looks: how often a new place to be kept has been looked for; that is dear, and another round follows.
     """
 
     refused: dict[object, str] = field(default_factory=dict)
     spots: int = 0
     holders: set[str] = field(default_factory=set)
     openings: list[list[Opening]] = field(default_factory=list)
+    looks: int = 0
 
 
 class Dispatcher:
@@ -276,7 +280,8 @@ class Dispatcher:
         for one, read in lacking:
             spot = line.spot(one)
             if spot is None or not stands(fleet, read.demand, spot):
-                spot = nearest(fleet, read.demand)
+                self._round.looks += 1
+                spot = nearest(fleet, read.demand) if self._round.looks <= _MOST_LOOKS else None
             if spot is None:
                 self._drop_spots(lacking)
                 return []

@@ -63,8 +63,8 @@ class Duties:
         signals.claim = self._claimed
         signals.resized = engine.world.accounts.resized
         signals.inventory = self._reported
-        signals.room = self._stirred
-        signals.queue = self._stirred
+        signals.room = self._room
+        signals.queue = self._queue
 
     @property
     def leading(self) -> bool:
@@ -143,7 +143,11 @@ class Duties:
         self._engine.world.accounts.appeared(grant_id)
         self.reaper.touched(grant_id)
 
-    def _stirred(self) -> None:
+    def _room(self) -> None:
+        self._engine.line.stirred(queue=False)
+        self.dispatcher.stirred()
+
+    def _queue(self) -> None:
         self._engine.line.stirred()
         self.dispatcher.stirred()
 

@@ -31,7 +31,7 @@ from allocator.kube import Clock
 
 _MOST_KINDS: Final = 64
 """Kinds of pods tried before the rest of a long queue is left alone: it is far from its turn."""
-_MOST_KEPT: Final = 64
+_MOST_KEPT: Final = 32
 """Places kept at a time. Where more pods that fit wait, the leader is placing them, and newcomers queue up behind."""
 _ANYWHERE: Final = BestFit()
 """By which places are kept: quickly, for what the leader chooses in the end is the policy's matter."""
@@ -80,13 +80,15 @@ class Line:
         self._most_spots = spots
         self._kept: list[_Kept] = []
         self._units: list[Unit] | None = None
+        self._groups = False
         self._crowd: Turn | None = None
         self._stale = True
 
-    def stirred(self) -> None:
+    def stirred(self, *, queue: bool = True) -> None:
         """Room was made or taken, or the queue changed."""
         self._stale = True
-        self._units = None
+        if queue or self._groups:
+            self._units = None
 
     def listed(self, new: set[str]) -> None:
         """Grants are new in a ledger. They may be of pods that waited, or take what another replica did not keep."""
@@ -97,7 +99,7 @@ class Line:
                 self.served(grant.uid)
         nodes = (self._world.fleet.node(name) for name in {one.grant.allocation.node for one in self._kept if one.fits})
         if any(gpu.free_memory < 0 or gpu.free_cores < 0 for node in nodes if node is not None for gpu in node.gpus):
-            self.stirred()
+            self.stirred(queue=False)
 
     def units(self) -> list[Unit]:
         """The pods that wait for us and nobody else, in order; pods of one group together."""
@@ -107,6 +109,7 @@ class Line:
             readings = ((one, self.reader.read(one)) for one in waiting)
             entries = [(one, None if isinstance(read, str) else read.group) for one, read in readings]
             self._units = units(entries, self._world.pods.members)
+            self._groups = any(group is not None for _, group in entries)
             uids = {one.uid for one in waiting}
             self.spots = {uid: spot for uid, spot in self.spots.items() if uid in uids}
         return self._units

@@ -98,14 +98,13 @@ def nearest(fleet: Fleet, demand: PodDemand) -> Spot | None:
 def _promising(fleet: Fleet, shape: Shape) -> Iterable[str]:
     """Names of nodes whose GPUs are large enough, those with most free in front."""
     table, gate = fleet.table, fleet.gate(shape)
-    rows = np.flatnonzero(gate.nodes)
+    large = max((ask.on(0) for ask in shape.asks), default=0)
+    rows = np.flatnonzero(gate.nodes & (table.capacity.max(axis=1) >= large))
     most = max((ask.gpus for ask in shape.asks), default=1)
     free = np.where(gate.gpus[rows] & (table.gpu_memory[rows] != -1), np.maximum(table.gpu_memory[rows], 0), 0)
     free.sort(axis=1)
     ranked = np.argsort(-free[:, -most:].sum(axis=1), kind="stable")
-    large = max((ask.on(0) for ask in shape.asks), default=0)
-    able = [row for row in rows[ranked].tolist() if int(table.capacity[row].max()) >= large]
-    return [table.names[row] for row in able[:_LOOKS]]
+    return [table.names[row] for row in rows[ranked[:_LOOKS]].tolist()]
 
 
 def _emptied(node: NodeState) -> NodeState:
