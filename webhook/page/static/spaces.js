@@ -54,26 +54,42 @@ export function forget() {
   held.clear();
 }
 
-/** The legend: press one to see its slices alone. */
+/** The legend: press one to see its slices alone. Drawn anew only when a namespace comes, goes or changes places. */
 export function draw(list, nodes) {
   const entries = [...held].filter(([, sum]) => sum.slices > 0).sort((a, b) => b[1].memory - a[1].memory);
+  const names = JSON.stringify(entries.map(([namespace]) => namespace));
+  if (list.dataset.names === names) {
+    entries.slice(0, SHOWN).forEach(([, sum], at) => fill(list.children[at].querySelector("small"), figures(sum)));
+    return;
+  }
+  list.dataset.names = names;
   const focused = document.activeElement?.dataset?.space;
-  list.replaceChildren(
-    ...entries.slice(0, SHOWN).map(([namespace, sum]) => {
-      const button = make("button", "space", "", make("span", `tag ${look(namespace)}`, String(number(namespace))));
-      button.append(` ${called(namespace)} `, make("small", "", `${memory(sum.memory)}, ${count(sum.slices, "slice", "slices")}`));
-      button.type = "button";
-      button.dataset.space = namespace;
-      button.setAttribute("aria-pressed", String(namespace === chosen));
-      button.addEventListener("click", () => choose(namespace === chosen ? "" : namespace, list, nodes));
-      return make("li", "", "", button);
-    }),
-  );
+  list.replaceChildren(...entries.slice(0, SHOWN).map(([namespace, sum]) => entry(namespace, sum, list, nodes)));
   if (entries.length > SHOWN) {
     list.append(make("li", "", `and ${count(entries.length - SHOWN, "namespace", "namespaces")} more`));
   }
   if (focused !== undefined) {
     list.querySelector(`[data-space="${CSS.escape(focused)}"]`)?.focus();
+  }
+}
+
+function entry(namespace, sum, list, nodes) {
+  const button = make("button", "space", "", make("span", `tag ${look(namespace)}`, String(number(namespace))));
+  button.append(` ${called(namespace)} `, make("small", "", figures(sum)));
+  button.type = "button";
+  button.dataset.space = namespace;
+  button.setAttribute("aria-pressed", String(namespace === chosen));
+  button.addEventListener("click", () => choose(namespace === chosen ? "" : namespace, list, nodes));
+  return make("li", "", "", button);
+}
+
+function figures(sum) {
+  return `${memory(sum.memory)}, ${count(sum.slices, "slice", "slices")}`;
+}
+
+function fill(element, text) {
+  if (element.textContent !== text) {
+    element.textContent = text;
   }
 }
 
