@@ -78,7 +78,7 @@ def _container(pod: Path, volume: Path, *, shown: str) -> Container:
     problem = tenant = ""
     try:
         slices, tenant = read_allocation(volume)
-        found = _region(pod / _REGIONS, name, region.read_file)
+        found = _region(f"{pod}/{_REGIONS}", name, region.read_file)
     except (FormatError, OSError) as reason:
         problem = str(reason)
     return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem, tenant=tenant)
@@ -103,29 +103,31 @@ def read_region(kubelet: Path, uid: str, container: str) -> Region | None:
         FormatError: its region is none.
         OSError: it cannot be reached.
     """
-    return _region(kubelet / "pods" / uid / _REGIONS, container, region.read_file)
+    return _region(f"{kubelet}/pods/{uid}/{_REGIONS}", container, region.read_file)
 
 
 def activity(kubelet: Path, container: Container) -> dict[str, int]:
     """When a container last launched anything, by GPU (`region.GpuUse.active`); nothing where it cannot be read."""
     with contextlib.suppress(FormatError, OSError):
-        volume = kubelet / "pods" / container.uid / _REGIONS
+        volume = f"{kubelet}/pods/{container.uid}/{_REGIONS}"
         return _region(volume, container.name, region.read_activity) or {}
     return {}
 
 
-def _region(volume: Path, container: str, read: Callable[..., T]) -> T | None:
+def _region(volume: str, container: str, read: Callable[..., T]) -> T | None:
     """A container's region, read; None: there is none. Below the volume all is the tenant's: no link is followed."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    with contextlib.ExitStack() as stack:
-        try:
-            outer = os.open(volume, flags)
-            stack.callback(os.close, outer)
-            inner = os.open(container, flags | os.O_NOFOLLOW, dir_fd=outer)
-            stack.callback(os.close, inner)
-            return read(names.REGION_FILE, folder=inner)
-        except FileNotFoundError:
-            return None
+    outer = inner = -1
+    try:
+        outer = os.open(volume, flags)
+        inner = os.open(container, flags | os.O_NOFOLLOW, dir_fd=outer)
+        return read(names.REGION_FILE, folder=inner)
+    except FileNotFoundError:
+        return None
+    finally:
+        for descriptor in (inner, outer):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def named_pods(folders: Iterable[str]) -> dict[str, str]:

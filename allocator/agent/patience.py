@@ -39,7 +39,9 @@ def in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(tell, result, problem)
 
-    threading.Thread(target=work, name=f"blocking:{function!r:.60}", daemon=True).start()
+    # Not the function's repr: of a method that holds its object's, which may be long in the making.
+    name = getattr(function, "__qualname__", type(function).__name__)
+    threading.Thread(target=work, name=f"blocking:{name}", daemon=True).start()
     return answer
 
 

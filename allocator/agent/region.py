@@ -5,6 +5,7 @@ believed: offsets, strides and counts are checked against bounds of our own and 
 they are used. The worst a tenant can do is to lie about itself.
 """
 
+import functools
 import os
 import stat
 import struct
@@ -215,12 +216,22 @@ def parse_activity(read_at: ReadAt, *, size: int) -> dict[str, int]:
 def _listed(read_at: ReadAt, tables: _Tables) -> list[tuple[Any, ...]]:
     """The GPUs' entries; they are made in order, and the first empty one ends them."""
     entries = _exactly(read_at, tables.gpu_stride * tables.gpu_count, tables.gpu_offset)
-    listed = [_GPU.unpack_from(entries, index * tables.gpu_stride) for index in range(tables.gpu_count)]
-    return listed[: next((at for at, one in enumerate(listed) if not any(one[0])), len(listed))]
+    listed = []
+    for index in range(tables.gpu_count):
+        one = _GPU.unpack_from(entries, index * tables.gpu_stride)
+        if not any(one[0]):
+            break
+        listed.append(one)
+    return listed
 
 
 def _uuid(entry: tuple[Any, ...]) -> str:
-    return f"GPU-{uuid.UUID(bytes=entry[0])}"
+    return _uuid_of(entry[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _uuid_of(raw: bytes) -> str:
+    return f"GPU-{uuid.UUID(bytes=raw)}"
 
 
 def _tables(header: bytes, *, size: int) -> _Tables:
@@ -280,5 +291,10 @@ def _exactly(read_at: ReadAt, size: int, offset: int) -> bytes:
 
 def _text(raw: bytes, at: int) -> str:
     """A name that a tenant chose, fit for a terminal."""
-    text = raw[at : at + LONGEST_COMMAND].split(b"\0", 1)[0].decode("ascii", errors="replace")
+    return _printable(raw[at : at + LONGEST_COMMAND])
+
+
+@functools.lru_cache(maxsize=1024)
+def _printable(name: bytes) -> str:
+    text = name.split(b"\0", 1)[0].decode("ascii", errors="replace")
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)

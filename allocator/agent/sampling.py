@@ -1,6 +1,6 @@
 """Puts one look's findings into a `Sample`. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,6 @@ from allocator.agent.sample import AgentSample, ContainerSample, GpuSample, Samp
 from allocator.agent.tenancy import Ledger
 from allocator.api.allocation import Slice
 from allocator.api.inventory import Gpu, Inventory
-from allocator.api.quantities import NO_MEMORY
 
 _NANO: Final = 1e9
 
@@ -41,6 +40,9 @@ class Findings:
 
 def sample(found: Findings, *, at: datetime, agent: AgentSample) -> Sample:
     """The node at one moment."""
+    granted: dict[str, list[Slice]] = {}
+    for part in found.ledger.slices():
+        granted.setdefault(part.uuid, []).append(part)
     usages = {one.uuid: one for one in found.usages}
     held = found.judgement.held if found.judgement else {}
     counts = found.judgement.processes if found.judgement else {}
@@ -55,14 +57,21 @@ def sample(found: Findings, *, at: datetime, agent: AgentSample) -> Sample:
     return Sample(
         node=found.inventory.node,
         at=at,
-        gpus=tuple(_gpu(one, usages.get(one.uuid), found.ledger) for one in found.inventory.gpus),
-        containers=tuple(sorted(containers.values(), key=lambda one: (one.namespace, one.pod, one.container, one.uid))),
+        gpus=tuple(_gpu(one, usages.get(one.uuid), granted.get(one.uuid, [])) for one in found.inventory.gpus),
+        containers=_by_name(containers.values()),
         agent=agent,
     )
 
 
-def _gpu(gpu: Gpu, usage: GpuUsage | None, ledger: Ledger) -> GpuSample:
-    slices = [one for one in ledger.slices() if one.uuid == gpu.uuid]
+def _by_name(containers: Iterable[ContainerSample]) -> tuple[ContainerSample, ...]:
+    """One for each name: of a pod and its namesake that is just ending, the one with processes."""
+    chosen: dict[tuple[str, str, str], ContainerSample] = {}
+    for one in sorted(containers, key=lambda one: (one.processes, one.uid)):
+        chosen[one.namespace, one.pod, one.container] = one
+    return tuple(chosen[key] for key in sorted(chosen))
+
+
+def _gpu(gpu: Gpu, usage: GpuUsage | None, slices: list[Slice]) -> GpuSample:
     usage = usage or GpuUsage(uuid=gpu.uuid)
     return GpuSample(
         uuid=gpu.uuid,
@@ -73,7 +82,7 @@ def _gpu(gpu: Gpu, usage: GpuUsage | None, ledger: Ledger) -> GpuSample:
         free=usage.free,
         reserve=gpu.reserve.count,
         foreign=gpu.foreign.count,
-        granted=sum((one.memory for one in slices), NO_MEMORY).count,
+        granted=sum(one.memory.count for one in slices),
         slices=len(slices),
         utilisation=usage.utilisation,
         temperature=usage.temperature,

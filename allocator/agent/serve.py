@@ -30,7 +30,7 @@ from allocator.agent.settings import AgentSettings
 from allocator.agent.show import showing
 from allocator.agent.simulated import STATE, SimulatedGpus
 from allocator.agent.simulated_proc import RECORDS, SimulatedProc
-from allocator.agent.tenancy import LedgerView, tenants
+from allocator.agent.tenancy import LedgerView, Tenancy
 from allocator.agent.tracker import Change, Tracker
 from allocator.agent.trust import Trust
 from allocator.agent.turns import Timetables
@@ -111,7 +111,7 @@ class _Parts:
                 publishing=Publisher(self.client, node=settings.node, namespace=settings.namespace, clock=self.clock),
                 timetabling=Timetables(
                     host_dir=settings.host_dir,
-                    look=lambda: _tenants(kubelet, ledger),
+                    look=holding(kubelet, ledger),
                     activity=lambda one: _activity(settings, one),
                     now=time.monotonic_ns,
                 ),
@@ -192,10 +192,15 @@ class _Parts:
         return Reflector(self.client, selection, ledger, clock=self.clock, random=random.Random())  # noqa: S311 - jitter
 
 
-def _tenants(kubelet: Kubelet, ledger: LedgerView) -> Iterable[Container] | None:
-    """The containers that hold grants; None: the ledger has not been read yet."""
-    known_ledger = ledger.ledger
-    return None if known_ledger is None else tenants(known_ledger, kubelet.containers(regions=False))
+def holding(kubelet: Kubelet, view: LedgerView) -> Callable[[], Iterable[Container] | None]:
+    """Lists the containers that hold grants; None: the ledger has not been read yet."""
+    tenancy = Tenancy()
+
+    def look() -> Iterable[Container] | None:
+        ledger = view.ledger
+        return None if ledger is None else tenancy.of(ledger, kubelet.containers(regions=False))
+
+    return look
 
 
 def _activity(settings: AgentSettings, one: Container) -> Mapping[str, int]:

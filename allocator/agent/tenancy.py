@@ -97,5 +97,21 @@ def tenants(ledger: Ledger, containers: Iterable[Container]) -> list[Container]:
             found.append(one)
         elif grant is not None and (allocation, name) == (grant.allocation.id, one.name):
             slices = grant.allocation.containers.get(name)
-            found += [replace(one, slices=slices)] if slices else []
+            if slices:
+                found.append(one if one.slices == slices else replace(one, slices=slices))
     return found
+
+
+@dataclass(slots=True)
+class Tenancy:
+    """`tenants`, which is asked twice a second, worked out anew only where something has changed."""
+
+    _ledger: Ledger | None = None
+    _there: list[Container] = field(default_factory=list)
+    _found: list[Container] = field(default_factory=list)
+
+    def of(self, ledger: Ledger, there: list[Container]) -> list[Container]:
+        """The containers that really hold a grant."""
+        if ledger is not self._ledger or there != self._there:
+            self._found, self._ledger, self._there = tenants(ledger, there), ledger, there
+        return self._found

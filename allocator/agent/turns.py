@@ -43,6 +43,8 @@ class Timetables:
     _published: dict[str, Timetable] = field(default_factory=dict)
     _plain: dict[str, Timetable] = field(default_factory=dict)
     _tenants: tuple[Tenant, ...] = ()
+    _there: list[Container] | None = None
+    _units: dict[str, int] = field(default_factory=dict)
     _watched: tuple[tuple[Container, frozenset[str]], ...] = ()
     _watches: dict[tuple[str, str], Watch] = field(default_factory=dict)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
@@ -63,12 +65,17 @@ class Timetables:
             if found is None:
                 return
             there = list(found)
-            self._tenants = tuple(tenants_of(there))
-            self._plain = build(self._tenants, longest_units(there))
+            if there == self._there and not self._watched:
+                return
+            known, units = tuple(tenants_of(there)), longest_units(there)
+            if (known, units) != (self._tenants, self._units):
+                self._tenants, self._units = known, units
+                self._plain = build(known, units)
             shared = frozenset(uuid for uuid in self._plain if could_lend(self._tenants, uuid))
             watched = ((one, shared.intersection(part.uuid for part in one.slices)) for one in there if one.tenant)
             self._watched = tuple((one, uuids) for one, uuids in watched if uuids)
             self._publish()
+            self._there = there  # not before: what could not be written is tried again
             folder = self.host_dir / names.HOST_TIMETABLES
             for left in self._listed(folder) - self._plain.keys():
                 (folder / left).unlink(missing_ok=True)
