@@ -83,7 +83,6 @@ class Preemptor:
         about = {"pod": victim.name, "namespace": victim.namespace, "node": victim.node}
         try:
             outcome = await evict(self._engine.client, namespace=victim.namespace, name=victim.name, uid=victim.uid)
-            self._engine.metrics.evictions.labels("preempted", outcome.value).inc()
         except KubeError as reason:
             _log.warning("victim not evicted", reason=str(reason), **about)
             outcome = Outcome.LATER

@@ -45,6 +45,8 @@ async def test_a_pod_that_an_agent_accuses_is_evicted_once():
         await cluster.pass_time(60)
         assert going(cluster)
         assert asked(cluster) == 1
+        counted = {"why": "isolation", "outcome": "evicted"}
+        assert allocator.metrics.registry.get_sample_value("vramshare_evictions_total", counted) == 1
         assert messages(cluster, "NotIsolated") == [
             "evicted: process 7 lacks the interposer (found by vramshare's agent on n1)"
         ]

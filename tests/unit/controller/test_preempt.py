@@ -49,6 +49,8 @@ async def test_a_pod_of_lower_priority_makes_room():
         cluster.queue_pod("urgent", mib=900, priority=5)
         await rounds(cluster, 4)
         assert leaving(cluster) == {"low"}
+        counted = {"why": "preempted", "outcome": "evicted"}
+        assert allocator.metrics.registry.get_sample_value("vramshare_evictions_total", counted) == 1
         reason = cluster.annotation("urgent", names.REASON)
         assert reason == "needs 900Mi on one GPU; best is 400Mi on n1; pods of lower priority on n1 make room for it"
         with pytest.raises(NoCapacityError):
