@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from allocator.agent.agent import Pace
-from allocator.agent.command import DEFAULT_INTERPOSER, add_arguments, settings_of
+from allocator.agent.command import add_arguments, settings_of
+from allocator.agent.options import DEFAULT_INTERPOSER
 from allocator.agent.settings import AgentSettings
 from allocator.api.inventory import Strategy
+from allocator.config import SettingError
 
 
 def parsed(*argv: str, **environ: str) -> AgentSettings:
@@ -49,6 +51,6 @@ def test_the_strategy_is_detected_unless_named(text: str, expected: Strategy | N
 
 @pytest.mark.parametrize("argv", [("--strategy", "none"), ("--turn", "0"), ("--turn", "inf"), ("--log-level", "loud")])
 def test_what_cannot_be_is_refused(argv: tuple[str, ...]) -> None:
-    """With argparse's own message."""
-    with pytest.raises(argparse.ArgumentError):
+    """With the place, the value and what to write."""
+    with pytest.raises(SettingError, match="write"):
         parsed(*argv)

@@ -11,7 +11,7 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from packaging.requirements import Requirement
 
-from allocator.agent.command import DEFAULT_INTERPOSER
+from allocator.agent.options import DEFAULT_INTERPOSER
 from allocator.api import names
 
 ROOT = Path(__file__).parents[3]
