@@ -91,6 +91,8 @@ def mutated(seed: int, reviews: Sequence[Any]) -> bytes:
 def _change(review: Any, reviews: Sequence[Any], random: Random) -> None:
     """One change somewhere."""
     places = _places(review)
+    if not places:  # earlier changes have left nothing to change
+        return
     holder, key = random.choice(_annotations(places, random) or places)
     match random.randrange(7):
         case 0:
