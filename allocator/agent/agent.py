@@ -41,7 +41,7 @@ class Pace:
     turn: float = 5.0
     beat: float = 10.0
     patience: float = 10.0
-    timetable: float = 1.0
+    timetable: float = 0.5
     lending: float = 0.1
     look: float = 4.0
 

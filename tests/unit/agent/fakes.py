@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from allocator.agent.gpus import Reading
+from allocator.agent.gpus import GpuUsage, Reading
 from allocator.agent.interposer import Installed
 from allocator.agent.report import Preparation, Report
 from allocator.api.inventory import Inventory, Strategy
@@ -27,6 +27,10 @@ class Script:
         if isinstance(one, Exception):
             raise one
         return one
+
+    def usage(self) -> tuple[GpuUsage, ...]:
+        """Nothing goes on."""
+        return ()
 
 
 @dataclass
