@@ -21,8 +21,9 @@ from allocator.agent.hostproc import Proc
 from allocator.agent.infirmary import Infirmary
 from allocator.agent.known import known
 from allocator.agent.kubelet import Container, activity, kubelet_folder
+from allocator.agent.leftovers import tidy
 from allocator.agent.neighbours import Neighbourhood
-from allocator.agent.patience import Patient
+from allocator.agent.patience import Patient, in_daemon_thread
 from allocator.agent.prepare import NodePreparation
 from allocator.agent.publisher import Publisher
 from allocator.agent.sample import Latest
@@ -43,6 +44,9 @@ from allocator.kube.client import Client
 from allocator.kube.clock import SystemClock
 
 _log = structlog.get_logger(__name__)
+
+_TIDY = 600.0
+"""Seconds between two looks for interposers of earlier versions."""
 
 
 async def serve(settings: AgentSettings, stop: asyncio.Event | None = None) -> None:
@@ -156,6 +160,7 @@ class _Parts:
         def begin() -> None:
             self.background.start(self._watch(ledger).run(), name="ledger")
             self.background.start(recorder.run(), name="events")
+            self.background.start(self._tidy(ledger), name="leftovers")
 
         return Attestation(
             senses=senses,
@@ -167,6 +172,20 @@ class _Parts:
             tracker=Tracker(evict=settings.evict),
             latest=self.latest,
         )
+
+    async def _tidy(self, ledger: LedgerView) -> None:
+        """Remove interposers that nobody needs any more, now and then."""
+        settings = self.settings
+        while True:
+            await self.clock.sleep(_TIDY)
+            try:
+                gone = await in_daemon_thread(
+                    lambda: tidy(settings.host_dir, ledger.ledger, _proc(settings), now=self.clock.now())
+                )
+                if gone:
+                    _log.info("old interposers removed", files=[one.name for one in gone])
+            except OSError as reason:
+                _log.warning("old interposers not removed, will try again", reason=str(reason))
 
     def _infirmary(self, neighbourhood: Neighbourhood) -> Infirmary:
         settings = self.settings
