@@ -6,6 +6,7 @@ it there (their region says so), and neither the driver nor the region sees more
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from allocator.agent.judge import Key
 from allocator.agent.kubelet import Container
@@ -33,9 +34,8 @@ def settled(
         for part in one.slices:
             before, holds = granted.get(part.uuid), held.get(((one.uid, one.name), part.uuid), 0)
             if before is not None and _smaller(part, before) and _within(one, part, holds):
-                found.append(
-                    Settled(grant.allocation.id, one.name, uuid=part.uuid, memory=part.memory, cores=part.cores)
-                )
+                known = Settled(grant.allocation.id, one.name, uuid=part.uuid, memory=part.memory, cores=part.cores)
+                found.append(replace(known, revision=part.revision))
     return tuple(sorted(found))
 
 

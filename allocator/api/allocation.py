@@ -2,13 +2,14 @@
 
 An allocation line, `GPU-<uuid> memory=<bytes> cores=<percent>`, is what the interposer reads. `cores=0` means
 no cap. `policy=burst` tells the node's agent that idle time of others may be lent to the container.
+`rev=<n>` counts changes of its size.
 `tenant=<allocation id>/<container>` names its windows in the GPU's timetable. Tokens that a reader does not know are
 passed over.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from allocator.api import names
@@ -28,16 +29,20 @@ class Slice:
         memory: VRAM behind the wall.
         cores: GPU time in percent of the GPU, reserved and capped; 0: neither.
         policy: whether the cap gives way while others leave their time idle.
+        revision: the grant's revision that it was written into a pod with; no part of what it is. It tells the agent's
+            word on this size from its word on the same size of another time. 0: the pod's first.
     """
 
     uuid: str
     memory: Memory
     cores: int = 0
     policy: CoresPolicy = CoresPolicy.HARD
+    revision: int = field(default=0, compare=False)
 
     def line(self) -> str:
         """The line that the interposer reads."""
-        return f"{self.uuid} memory={self.memory.count} {self._time()}"
+        revision = f" rev={self.revision}" if self.revision else ""
+        return f"{self.uuid} memory={self.memory.count} {self._time()}{revision}"
 
     def shown(self) -> str:
         """The same for a person: exact, with a unit."""
@@ -64,14 +69,14 @@ class Slice:
                 raise FormatError(f"allocation line {line[:120]!r}: cannot read {token[:40]!r}")
             found[key] = value
         try:
-            cores = int(found.get("cores", "0"))
+            cores, revision = int(found.get("cores", "0")), int(found.get("rev", "0"))
             memory = Memory.parse(found.get("memory", ""))
         except (QuantityError, ValueError):
             raise FormatError(f"allocation line {line[:120]!r}: memory or cores cannot be read") from None
         if not 0 <= cores <= 100:
             raise FormatError(f"allocation line {line[:120]!r}: cores lie between 0 and 100")
         policy = CoresPolicy.BURST if found.get("policy") == CoresPolicy.BURST else CoresPolicy.HARD
-        return cls(uuid=uuid, memory=memory, cores=cores, policy=policy)
+        return cls(uuid=uuid, memory=memory, cores=cores, policy=policy, revision=revision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ class Settled:
         uuid: the GPU.
         memory: the size that it knows.
         cores: its GPU time in percent of the GPU; 0: no cap.
+        revision: that of the slice in its allocation file.
     """
 
     allocation: str
@@ -22,10 +23,12 @@ class Settled:
     uuid: str
     memory: Memory
     cores: int = 0
+    revision: int = 0
 
     def line(self) -> str:
         """As it stands in the inventory."""
-        return f"{self.allocation} {self.container} {self.uuid} memory={self.memory.count} cores={self.cores}"
+        size = f"memory={self.memory.count} cores={self.cores}"
+        return f"{self.allocation} {self.container} {self.uuid} {size} rev={self.revision}"
 
 
 def settled_of(text: str) -> tuple[Settled, ...]:
@@ -37,8 +40,9 @@ def settled_of(text: str) -> tuple[Settled, ...]:
             continue
         values = dict(word.split("=", 1) for word in words[3:] if "=" in word)
         try:
-            memory, cores = Memory.parse(values["memory"]), int(values["cores"])
+            memory, cores, revision = Memory.parse(values["memory"]), int(values["cores"]), int(values["rev"])
         except (KeyError, ValueError, QuantityError):
             continue
-        found.append(Settled(allocation=words[0], container=words[1], uuid=words[2], memory=memory, cores=cores))
+        allocation, container, uuid = words[:3]
+        found.append(Settled(allocation, container, uuid=uuid, memory=memory, cores=cores, revision=revision))
     return tuple(found)

@@ -21,7 +21,7 @@ from allocator.controller.resizes import NoRoomError
 from allocator.core.claims import claim_of, covers
 from allocator.core.giveback import PodFacts, made_for
 from allocator.core.quota import held
-from allocator.core.resize import covering, grows, settled, wanted
+from allocator.core.resize import covering, current, grows, marked, settled, wanted
 from allocator.kube import (
     JSON_PATCH,
     PODS,
@@ -118,7 +118,8 @@ class Resizer:
                 pod = await self._read(key)
                 if pod is None:
                     continue
-                if names.RESIZE in pod.annotations:
+                behind = pod.grant.allocation != pod.shown and not current(pod.grant, pod.shown)
+                if names.RESIZE in pod.annotations or behind:
                     await self._resize(pod)
                 else:
                     await self._settle(pod)
@@ -151,18 +152,20 @@ class Resizer:
         if inventory is None:
             return
         try:
-            asked = wanted(pod.annotations, pod.shown, inventory)
-            if grows(pod.shown, asked):
-                await self._grow(pod, asked)
+            # Without the mark the wish was withdrawn amid a growth: what is shown is shown again, to be settled.
+            asked = wanted(pod.annotations, pod.shown, inventory) if names.RESIZE in pod.annotations else pod.shown
+            revision = pod.grant.revision
+            if asked != pod.shown or pod.grant.allocation != pod.shown:
+                revision = await self._book(pod, asked)
         except (RequestError, NoRoomError) as reason:
             await self._wait(pod, str(reason))
             return
-        if await self._show(pod, asked) and asked != pod.shown:
+        if await self._show(pod, marked(asked, revision)) and asked != pod.shown:
             _log.info("resized", pod=pod.grant.pod, namespace=pod.grant.namespace, allocation=allocation.id)
             self._recorder.record(resized_note(pod.grant, pod.shown, asked))
 
-    async def _grow(self, pod: _Pod, asked: Allocation) -> None:
-        """Have the ledger count the larger size.
+    async def _book(self, pod: _Pod, asked: Allocation) -> int:
+        """Have the ledger count the larger of all sizes that the container may use; the revision at which it does.
 
         Raises:
             NoRoomError: it cannot.
@@ -172,23 +175,26 @@ class Resizer:
         quota = engine.world.quotas.get(grant.namespace)
         if quota is not None:
             over = quota.excess(engine.world.accounts.used(grant.namespace), held(larger) - held(grant))
-            if over:
+            if over and grows(grant.allocation, larger.allocation):
                 raise NoRoomError(over)
         async with asyncio.timeout(engine.settings.commit.patience):
             await engine.committer.resize(larger)
+        return larger.revision
 
     async def _show(self, pod: _Pod, asked: Allocation) -> bool:
         """Write the size into the pod's annotations; whether it took it."""
-        changes = {
+        changes: dict[str, str | None] = {
             names.allocation_annotation(container): allocation_text(slices, tenant=tenant_name(asked.id, container))
             for container, slices in asked.containers.items()
-            if slices != pod.shown.containers[container]
         }
-        return await self._patch(pod, {**changes, names.RESIZE: None})
+        mark: dict[str, str | None] = {names.RESIZE: None} if names.RESIZE in pod.annotations else {}
+        return await self._patch(pod, changes | mark)
 
     async def _wait(self, pod: _Pod, sentence: str) -> None:
         """Tell the pod why it has its old size; once for each reason."""
-        if pod.annotations[names.RESIZE] != sentence and await self._patch(pod, {names.RESIZE: sentence}):
+        if pod.annotations.get(names.RESIZE) not in (None, sentence) and await self._patch(
+            pod, {names.RESIZE: sentence}
+        ):
             self._recorder.record(waiting_resize_note(pod.grant, sentence))
 
     async def _patch(self, pod: _Pod, changes: Mapping[str, str | None]) -> bool:
@@ -215,7 +221,7 @@ class Resizer:
         """Count the smaller size once the node's agent says that the container keeps within it."""
         grant = pod.grant
         inventory = self._engine.world.inventories.get(grant.allocation.node)
-        if inventory is None or not settled(grant.allocation, pod.shown, inventory.settled):
+        if inventory is None or not settled(grant, pod.shown, inventory.settled):
             return
         smaller = replace(grant, allocation=replace(grant.allocation, containers=pod.shown.containers))
         try:

@@ -54,6 +54,7 @@ def claim_of(pod: Mapping[str, Any], *, owner: str) -> Grant | None:
         granted=_time(metadata.get("creationTimestamp", "")),
         uid=metadata["uid"],
         owner=owner,
+        revision=max((one.revision for slices in allocation.containers.values() for one in slices), default=0),
     )
 
 

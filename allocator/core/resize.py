@@ -1,12 +1,12 @@
 """A running pod's slices change size. Pure; the order of things is what keeps it safe.
 
-To grow: first the ledger, by a compare-and-swap that checks the room, then the pod's annotations, from which the
-container learns it. To shrink: first the annotations; the ledger goes on counting the old size until the node's agent
-says that the container knows the new one and uses no more, for memory that is still held is promised to nobody. So
+First the ledger, by a compare-and-swap: it counts the larger of the old size and the new, if there is room. Then the
+pod's annotations, from which the container learns its new size. Where that is smaller, the ledger follows when the
+node's agent says that the container knows it and uses no more, for memory that is still held is promised to nobody. So
 the ledger is never less than what a container may use.
 
-Every change of size raises the grant's revision, a growth also where the ledger holds as much already because a
-shrink is under way. Whoever decides on an older revision is refused.
+Every write of the ledger raises the grant's revision, and what is written into the pod carries it. Whoever decides on
+an older revision is refused, and what an agent said of an older one, though of the same size, counts for nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -69,10 +69,10 @@ def grows(before: Allocation, after: Allocation) -> bool:
 def resized(ledger: Ledger, grant: Grant) -> Ledger:
     """The ledger with one grant's size changed, if it is at the revision before this one."""
     key = grant.allocation.id
-    current = ledger.grants.get(key)
-    if current is None or current.revision != grant.revision - 1:
+    before = ledger.grants.get(key)
+    if before is None or before.revision != grant.revision - 1:
         return ledger
-    changed = replace(current, allocation=grant.allocation, revision=grant.revision)
+    changed = replace(before, allocation=grant.allocation, revision=grant.revision)
     text = changed.to_text(over=ledger.data[key])
     return replace(ledger, data={**ledger.data, key: text}, grants={**ledger.grants, key: changed})
 
@@ -80,14 +80,14 @@ def resized(ledger: Ledger, grant: Grant) -> Ledger:
 def missing(ledger: Ledger, grant: Grant, inventory: Inventory) -> str:
     """Why a grant cannot have this size instead of its present one, in words for its user; empty: it can."""
     key = grant.allocation.id
-    current = ledger.grants.get(key)
-    if current is None or current.revision != grant.revision - 1:
+    before = ledger.grants.get(key)
+    if before is None or before.revision != grant.revision - 1:
         return "its grant has changed meanwhile"
     if ledger.closed:
         return ledger.closed
     gpus = {gpu.uuid: gpu for gpu in inventory.gpus}
-    has = current.allocation.totals()
-    for uuid, more in _increase(current.allocation, grant.allocation).items():
+    has = before.allocation.totals()
+    for uuid, more in _increase(before.allocation, grant.allocation).items():
         gpu, use = gpus.get(uuid), ledger.uses.get(uuid, Use())
         where = f"{uuid} on node {grant.allocation.node}"
         if gpu is None or not gpu.healthy or use.blocked:
@@ -101,24 +101,44 @@ def missing(ledger: Ledger, grant: Grant, inventory: Inventory) -> str:
     return ""
 
 
-def settled(held: Allocation, shown: Allocation, said: Iterable[Settled]) -> bool:
+def marked(allocation: Allocation, revision: int) -> Allocation:
+    """The allocation as it is written into a pod at a revision of its grant."""
+    containers = {
+        container: tuple(replace(one, revision=revision) for one in slices)
+        for container, slices in allocation.containers.items()
+    }
+    return replace(allocation, containers=containers)
+
+
+def current(grant: Grant, shown: Allocation) -> bool:
+    """Whether what a pod shows was written at its grant's present revision."""
+    return all(one.revision == grant.revision for slices in shown.containers.values() for one in slices)
+
+
+def settled(grant: Grant, shown: Allocation, said: Iterable[Settled]) -> bool:
     """Whether the ledger may count what the pod's annotations show instead of what it holds.
 
     Args:
-        held: what the ledger counts.
+        grant: as the ledger has it.
         shown: the annotations' smaller size.
         said: the agent's word.
     """
     known = {(one.container, one.uuid): one for one in said if one.allocation == shown.id}
-    return held != shown and all(
-        (one.memory, one.cores) == (most.memory, most.cores) or _agrees(known.get((container, one.uuid)), one)
-        for container, slices in shown.containers.items()
-        for one, most in zip(slices, held.containers[container], strict=True)
+    held = grant.allocation
+    return (
+        held != shown
+        and current(grant, shown)
+        and all(
+            (one.memory, one.cores) == (most.memory, most.cores) or _agrees(known.get((container, one.uuid)), one)
+            for container, slices in shown.containers.items()
+            for one, most in zip(slices, held.containers[container], strict=True)
+        )
     )
 
 
 def _agrees(known: Settled | None, one: Slice) -> bool:
-    return known is not None and (known.memory, known.cores) == (one.memory, one.cores)
+    mine = (one.memory, one.cores, one.revision)
+    return known is not None and (known.memory, known.cores, known.revision) == mine
 
 
 def _increase(before: Allocation, after: Allocation) -> dict[str, Slice]:

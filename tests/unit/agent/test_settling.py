@@ -54,6 +54,13 @@ def test_somebody_does_not(one: Container, held: int) -> None:
     assert said(one, held) == ()
 
 
+def test_it_is_said_of_one_revision() -> None:
+    """The same size of another time is another matter: in between there may have been more."""
+    parts = (Slice(uuid=GPU, memory=Memory(SMALL), cores=25, revision=7),)
+    (found,) = said(replace(shown(), slices=parts))
+    assert found == replace(EXPECTED[0], revision=7)
+
+
 def test_less_time_alone_is_smaller_too() -> None:
     """Nothing is held of time: the file is enough."""
     parts = (Slice(uuid=GPU, memory=Memory(4 * GIB), cores=10),)

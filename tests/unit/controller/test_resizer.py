@@ -50,7 +50,14 @@ def agent_settles(cluster: Cluster, name: str = "a") -> None:
     allocation = allocation_of(cluster.api.see(PODS, name, namespace="team")["metadata"]["annotations"])
     assert allocation is not None
     said = tuple(
-        Settled(allocation=allocation.id, container=container, uuid=one.uuid, memory=one.memory, cores=one.cores)
+        Settled(
+            allocation=allocation.id,
+            container=container,
+            uuid=one.uuid,
+            memory=one.memory,
+            cores=one.cores,
+            revision=one.revision,
+        )
         for container, slices in allocation.containers.items()
         for one in slices
     )
@@ -136,6 +143,50 @@ async def test_an_agents_word_on_another_size_settles_nothing():
         want(cluster, "100Mi")
         await cluster.pass_time(30)
         assert (shown(cluster), booked(cluster)) == (100, 400)
+
+
+async def test_an_agents_word_of_another_time_settles_nothing():
+    """It was said when the pod had this size before; meanwhile it had more, and may hold that still."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        await start(cluster, allocator)
+        want(cluster, "100Mi")
+        await cluster.pass_time(2)
+        agent_settles(cluster)
+        await cluster.pass_time(2)
+        assert booked(cluster) == 100
+        for size in ("300Mi", "100Mi"):
+            want(cluster, size)
+            await cluster.pass_time(2)
+        await cluster.pass_time(30)
+        assert (shown(cluster), booked(cluster)) == (100, 300)
+        agent_settles(cluster)
+        await cluster.pass_time(2)
+        assert booked(cluster) == 100
+
+
+async def test_a_wish_that_is_withdrawn_amid_a_growth_leaves_nothing_booked():
+    """The ledger had the new size, the pod never did: it is settled like a shrink."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        await start(cluster, allocator)
+
+        def fault(verb, path, _body):
+            if verb == "PATCH" and "/pods/" in path:
+                raise errors.UnreachableError("down")
+
+        cluster.api.before = fault
+        want(cluster, "700Mi")
+        await cluster.pass_time(2)
+        assert (shown(cluster), booked(cluster)) == (400, 700)
+        pod = cluster.api.see(PODS, "a", namespace="team")
+        annotations = {key: value for key, value in pod["metadata"]["annotations"].items() if key != names.RESIZE}
+        cluster.api.put(PODS, pod | {"metadata": pod["metadata"] | {"annotations": annotations}}, namespace="team")
+        cluster.api.before = lambda *_: None
+        await cluster.pass_time(20)
+        agent_settles(cluster)
+        await cluster.pass_time(20)
+        assert (shown(cluster), booked(cluster)) == (400, 400)
 
 
 async def test_growing_again_amid_a_shrink_needs_no_agent():
