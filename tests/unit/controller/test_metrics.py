@@ -100,6 +100,14 @@ async def test_only_the_leader_speaks_for_the_cluster() -> None:
         assert second.metrics.registry.get_sample_value("vramshare_model_gpus", {"model": "t4"}) is None
 
 
+def test_a_follower_tells_the_length_of_the_queue_and_not_whose_it_is() -> None:
+    """The first is asked of each replica by `max`, the second summed."""
+    scene = Scene(now=NOW, leading=False, waiting=[waiting("2026-01-01T00:00:00Z")])
+    value = following(scene).registry.get_sample_value
+    assert value("vramshare_queue_oldest_seconds") == 60
+    assert value("vramshare_namespace_queued_pods", {"namespace": "team"}) is None
+
+
 async def test_a_pod_granted_from_the_queue_tells_how_long_it_waited() -> None:
     """From its creation to its grant."""
     cluster = Cluster("n1")
