@@ -86,7 +86,8 @@ def lines(nodes: Sequence[NodePicture], known: Sequence[Space], *, waiting: int,
         called = printable(space.name) or "(unreadable entries)"
         figures = f"{Memory(space.memory).rounded()} in {space.slices} slice{'s' * (space.slices != 1)}"
         yield Text.assemble((f" {space.letter} ", _look(at)), f" {called}  ", (figures, "dim"))
-    signs = [f"{FREE} free", f"{OTHERS} held by others"] + [f"{MANY} further namespaces"] * (len(known) > 51)
+    signs = [f"{FREE} free", f"{OTHERS} held by others", "t percent of GPU time granted"]
+    signs += [f"{MANY} further namespaces"] * (len(known) > 51)
     yield Text(f"{', '.join(signs)}; {waiting} pod{'s' * (waiting != 1)} waiting", style="dim")
 
 

@@ -40,7 +40,7 @@ def test_each_gpu_has_a_bar_with_its_slices_and_figures(nodes: tuple[NodePicture
     assert "  1 Tesla T4        bbbbbbbb|aaa|xxx" in text.replace("  1 Tesla T4         ", "  1 Tesla T4        ")
     assert "6Gi/15.5Gi  38%  25t" in text
     assert " a  team-b  22Gi in 2 slices" in text
-    assert text.endswith(". free, x held by others; 1 pod waiting")
+    assert text.endswith(". free, x held by others, t percent of GPU time granted; 1 pod waiting")
 
 
 def test_troubles_are_told_in_words(nodes: tuple[NodePicture, ...]) -> None:
