@@ -24,7 +24,7 @@ from allocator.core.gang import Unit, units
 from allocator.core.placement import Placement, place
 from allocator.core.policies import BestFit, Policies
 from allocator.core.queue import Turn, Waiting, priority_of
-from allocator.core.quota import least
+from allocator.core.quota import NONE, Amount, held, least
 from allocator.core.reservation import Spot, stands
 from allocator.core.resources import Usage
 from allocator.kube import Clock
@@ -159,9 +159,10 @@ class Line:
     def deciding(self, turn: Turn) -> Iterator[None]:
         """The leader decides on the pods in order, from this turn on: only what it keeps for those before counts.
 
-        What is to be kept for those behind is worked out when somebody asks for it.
+        What is to be kept for those behind is worked out when somebody asks for it. Of those before some may be gone.
         """
-        for one in [kept for kept in self._kept if kept.fits or kept.turn >= turn]:
+        waiting = {one.uid for unit in self.units() for one in unit.members}
+        for one in [kept for kept in self._kept if kept.fits or kept.turn >= turn or kept.uid not in waiting]:
             self._world.fleet.unhold(one.grant)
             self._kept.remove(one)
         try:
@@ -230,11 +231,17 @@ class Line:
         """Keep a unit's places, those where it fits now or those that it has reserved; whether it was the latter."""
         members = [(one, self.reader.read(one)) for one in unit.members if not self._granted(one)]
         readable = [(one, read) for one, read in members if not isinstance(read, str)]
-        if len(readable) < len(members) or self._over_quota(readable):
+        asked = least(*(read.asked.request for _, read in readable))
+        if len(readable) < len(members) or self._over_quota(unit, asked):
             return False
         key = tuple(read.key for _, read in readable)
         if key not in refused:
             if self._keep_where_it_fits(readable, unit.turn):
+                uids = {one.uid for one, _ in readable}
+                taken = sum((held(one.grant) for one in self._kept if one.uid in uids), start=NONE)
+                if self._over_quota(unit, taken):  # what shares of a GPU are is known only now
+                    for uid in uids:
+                        self.served(uid)
                 return False
             refused.add(key)
         found = False
@@ -260,16 +267,11 @@ class Line:
     def _granted(self, one: Waiting) -> bool:
         return one.uid in self.serving or self._world.ledgers.made_for(one.uid) is not None
 
-    def _over_quota(self, members: list[tuple[Waiting, Reading]]) -> bool:
-        """Whether a quota holds them up: then no room need be kept."""
-        if not members:
-            return False
-        namespace = members[0][0].namespace
+    def _over_quota(self, unit: Unit, asked: Amount) -> bool:
+        """Whether a quota holds a unit up: then no room need be kept for it."""
+        namespace = unit.members[0].namespace
         quota = self._world.quotas.get(namespace)
-        if quota is None:
-            return False
-        asked = least(*(read.asked.request for _, read in members))
-        return bool(quota.excess(self._world.accounts.used(namespace), asked))
+        return quota is not None and bool(quota.excess(self._world.accounts.used(namespace), asked))
 
 
 def _label(uid: str) -> str:

@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 _PATCHES: Final = 5
 """How often one pod that its user keeps editing is read and patched again."""
 _UNAUTHORIZED: Final = 401
+_UNWRITABLE: Final = 5.0
+"""Seconds before pods whose ledger cannot be written are tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Opener:
                 self._release(granted)
             elif isinstance(result, NotReadyError):
                 _log.warning("queued pod not granted", pod=granted.grant.pod, reason=str(result))
+                for one in openings:  # what is taken back here would stir the queue, and all of it begin anew at once
+                    self._rest(one.one, _UNWRITABLE)
             elif isinstance(result, BaseException):
                 raise result
         self._engine.metrics.ledger_conflicts.inc()
@@ -142,8 +146,7 @@ class Opener:
             fate = Fate.REFUSED
             _log.warning("queued pod refuses its grant", reason=str(reason), **about)
             self._recorder.record(refused_note(granted.grant, str(reason)))
-        rests = self._engine.settings.queue.refused_again if fate is Fate.REFUSED else float("inf")
-        self._resting[one.uid] = _Rest(one=one, until=self._engine.clock.monotonic() + rests)
+        self._rest(one, self._engine.settings.queue.refused_again if fate is Fate.REFUSED else float("inf"))
         if fate is Fate.TAKEN:
             self._engine.metrics.queue_wait.observe(one.age(self._engine.clock.now()))
             self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
@@ -151,6 +154,9 @@ class Opener:
         else:
             self._release(granted)
         return fate
+
+    def _rest(self, one: Waiting, seconds: float) -> None:
+        self._resting[one.uid] = _Rest(one=one, until=self._engine.clock.monotonic() + seconds)
 
     def _release(self, granted: Granted) -> None:
         allocation = granted.grant.allocation

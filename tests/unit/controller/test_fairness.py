@@ -7,8 +7,8 @@ import pytest
 from allocator.api import names
 from allocator.api.errors import NoCapacityError
 from allocator.controller import Granted, QueueSettings
-from allocator.kube import EVENTS, PODS, errors
-from tests.unit.controller.cluster import Cluster, ask
+from allocator.kube import EVENTS, LEASES, PODS, errors
+from tests.unit.controller.cluster import SYSTEM, Cluster, ask
 from tests.unit.controller.test_queue import rounds
 
 LONG = 3600
@@ -174,12 +174,42 @@ async def test_a_new_leader_keeps_the_same_room():
 async def test_a_forged_reservation_keeps_nothing():
     """More than the pod asks for, or elsewhere: it is not believed."""
     cluster = Cluster()
+    elsewhere = {"holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": "x"}
+    cluster.api.put(LEASES, {"metadata": {"name": "vramshare-leader"}, "spec": elsewhere}, namespace=SYSTEM)
     async with cluster.allocator(leads=False) as allocator:
         pod = cluster.queue_pod("forger", mib=2000)
         pod["metadata"]["annotations"][names.RESERVED] = "n1: c GPU-n1-0 memory=1000Mi cores=0"
         cluster.api.put(PODS, pod, namespace="team")
         await rounds(cluster)
         assert isinstance(await allocator.grant(ask("new", mib=1000)), Granted)
+
+
+async def test_behind_a_crowd_that_is_being_placed_a_newcomer_queues_up():
+    """Many that fit wait for the leader: where each of them goes is not worked out for every newcomer."""
+    cluster = Cluster(gpus=8)
+    elsewhere = {"holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": "x"}
+    cluster.api.put(LEASES, {"metadata": {"name": "vramshare-leader"}, "spec": elsewhere}, namespace=SYSTEM)
+    async with cluster.allocator(leads=False) as allocator:
+        for at in range(50):
+            cluster.queue_pod(f"w{at}", mib=10)
+        await cluster.settle()
+        with pytest.raises(NoCapacityError, match="waits for its turn: more than 32 pods that wait longer"):
+            await allocator.grant(ask("new", mib=10))
+        assert isinstance(await allocator.grant(ask("first", mib=10, priority=1)), Granted)
+
+
+async def test_room_is_kept_for_so_many_and_no_more():
+    """As the settings say, whoever has written what into the pods."""
+    cluster = Cluster(gpus=2)
+    async with cluster.allocator(queue=QueueSettings(reservations=1)) as allocator:
+        for at in range(2):
+            await allocator.grant(ask(f"s{at}", mib=700))
+        for where in ("team", "other"):
+            cluster.queue_pod("large", mib=800, waited=LONG, namespace=where)
+        await rounds(cluster)
+        kept = [cluster.annotation("large", names.RESERVED, namespace=where) for where in ("team", "other")]
+        assert kept[0]
+        assert kept[1] is None
 
 
 async def test_a_granted_pod_keeps_no_room_any_more():
@@ -215,10 +245,33 @@ async def test_what_a_pod_is_told_does_not_stir_the_queue():
     cluster = Cluster()
     async with cluster.allocator() as allocator:
         await allocator.grant(ask("big", mib=900))
-        cluster.queue_pod("a", mib=500)
-        await rounds(cluster, 4)
+        await rounds(cluster)
         assert allocator._duties is not None
-        assert not allocator._duties.dispatcher._wake.is_set()
+        dispatcher, count = allocator._duties.dispatcher, []
+        whole = dispatcher.round
+
+        async def counted() -> None:
+            count.append(1)
+            await whole()
+
+        dispatcher.round = counted
+        cluster.queue_pod("a", mib=500)
+        await rounds(cluster, 10)
+        assert cluster.annotation("a", names.REASON)
+        assert len(count) == 1
+
+
+async def test_a_reason_that_changes_all_the_time_is_written_now_and_again():
+    """What is the best there is changes with every grant: the pod is told four times a minute at most."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        cluster.queue_pod("a", mib=1001)
+        for at in range(30):
+            await allocator.grant(ask(f"p{at}", mib=10))
+            allocator._duties.dispatcher.stirred()
+            await cluster.pass_time(1)
+        patches = [path for verb, path in cluster.api.writes if verb == "PATCH" and path.endswith("/pods/a")]
+        assert 2 <= len(patches) <= 3
 
 
 async def test_a_pod_that_a_policy_keeps_from_being_changed_gets_an_event():
@@ -265,3 +318,18 @@ async def test_nobody_waits_and_nothing_is_kept():
         state = allocator._engine.world.fleet.node("n1")
         assert state is not None
         assert state.held == {}
+
+
+async def test_a_pod_that_goes_leaves_no_kept_room_behind():
+    """Deleted while room was kept for it: the next one that waits has it at once."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        held = await allocator.grant(ask("small", mib=300))
+        cluster.queue_pod("large", mib=800, waited=LONG)
+        await rounds(cluster)
+        assert cluster.annotation("large", names.RESERVED)
+        cluster.queue_pod("next", mib=700)
+        cluster.api.drop(PODS, "large", namespace="team")
+        await rounds(cluster)
+        assert holders(cluster) == {"small", "next"}
+        del held

@@ -5,7 +5,7 @@ import pytest
 from allocator.api import names
 from allocator.api.errors import NoCapacityError
 from allocator.controller import Allocator, QueueSettings
-from allocator.kube import EVENTS, PODS
+from allocator.kube import EVENTS, PODS, errors
 from tests.unit.controller.cluster import Cluster, ask
 from tests.unit.controller.test_queue import rounds
 
@@ -110,6 +110,7 @@ async def test_nobody_more_is_evicted_while_the_first_is_on_its_way_out():
         assert len(first) == 1
         await cluster.pass_time(60)
         assert leaving(cluster) == first
+        assert len([path for _, path in cluster.api.writes if path.endswith("/eviction")]) == 1
 
 
 async def test_a_disruption_budget_holds():
@@ -148,3 +149,35 @@ async def test_a_pod_that_cannot_use_the_room_yet_evicts_nobody():
         cluster.queue_pod("urgent", mib=900, priority=5, gates=("x/hold",))
         await rounds(cluster, 4)
         assert leaving(cluster) == set()
+
+
+async def test_nobody_is_evicted_before_the_room_is_known_to_be_kept():
+    """Other replicas read of it in the pod: as long as that is not to be seen, they could give the room away."""
+    cluster = Cluster()
+    async with cluster.allocator(queue=PREEMPT) as allocator:
+        await running(cluster, allocator, "low", mib=600)
+        cluster.queue_pod("urgent", mib=900, priority=5)
+        await cluster.settle(turns=40)
+        cluster.api.hold_watches()
+        await rounds(cluster, 4)
+        assert leaving(cluster) == set()
+        cluster.api.release_watches()
+        await rounds(cluster, 4)
+        assert leaving(cluster) == {"low"}
+
+
+async def test_a_pod_whose_gate_is_still_closed_is_no_victim():
+    """It has its grant, and nothing of it runs: to evict it would be to lose it."""
+    cluster = Cluster()
+
+    def fault(verb, path, body):
+        if verb == "PATCH" and path.endswith("/pods/half") and isinstance(body, list):
+            raise errors.UnreachableError("down")
+
+    async with cluster.allocator(queue=PREEMPT):
+        cluster.api.before = fault
+        cluster.queue_pod("half", mib=600)
+        await rounds(cluster, 2)
+        cluster.queue_pod("urgent", mib=900, priority=5)
+        await rounds(cluster, 4)
+        assert "half" in pods(cluster)

@@ -120,7 +120,7 @@ async def test_shares_of_a_gpu_are_counted_by_what_they_turn_out_to_be():
     """30% of a GPU of 1,000 MiB is 300 MiB."""
     cluster = Cluster()
     limit(cluster, memory="500Mi")
-    async with cluster.allocator():
+    async with cluster.allocator() as allocator:
         for name in ("a", "b"):
             pod = cluster.queue_pod(name)
             pod["metadata"]["annotations"][names.memory_annotation("c")] = "30%"
@@ -129,6 +129,7 @@ async def test_shares_of_a_gpu_are_counted_by_what_they_turn_out_to_be():
         assert len(held(cluster)) == 1
         waiting = ({"a", "b"} - held(cluster)).pop()
         assert "needs 300Mi of GPU memory; 300Mi of 500Mi" in cluster.annotation(waiting, names.REASON)
+        await allocator.grant(replace(ask("other", mib=700), namespace="other"))  # what was tried holds nothing
 
 
 async def test_over_quota_is_denied_where_the_settings_say_so():
@@ -167,18 +168,19 @@ async def test_a_quota_that_cannot_be_read_grants_nothing_and_says_so():
     cluster = Cluster()
     limit(cluster, memory="plenty")
     async with cluster.allocator() as allocator:
-        cluster.queue_pod("a")
-        await rounds(cluster, 3)
+        for name in ("a", "b", "c"):
+            cluster.queue_pod(name)
+            await rounds(cluster, 3)
         assert held(cluster) == set()
         reason = str(cluster.annotation("a", names.REASON))
         assert reason.startswith("no GPU is granted in this namespace: annotation vramshare.io/quota-memory")
         events = [item for key, item in cluster.api.objects.items() if key[0] == EVENTS.plural]
         [told] = [one for one in events if one["involvedObject"]["kind"] == "Namespace"]
         assert (told["reason"], told["message"], told["count"]) == ("QuotaUnreadable", reason, 1)
-        assert isinstance(await allocator.grant(replace(ask("b"), namespace="other")), Granted)
+        assert isinstance(await allocator.grant(replace(ask("free"), namespace="other")), Granted)
         limit(cluster, memory="1Gi")
         await rounds(cluster)
-        assert held(cluster) == {"a", "b"}
+        assert held(cluster) == {"a", "b", "c", "free"}
 
 
 async def test_over_quota_pods_keep_no_room():

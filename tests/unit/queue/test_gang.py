@@ -46,6 +46,13 @@ def test_a_group_interrupted_half_way_goes_on_with_the_rest():
     assert line(("b", PAIR), admitted=1) == [(["b"], 0)]
 
 
+def test_a_group_that_lost_most_of_its_pods_starts_anew_together():
+    """One of four lives: the three that replace the others are of use only together."""
+    group = Group("g", 4)
+    assert line(("b", group), ("c", group), ("d", group), admitted=1) == [(["b", "c", "d"], 0)]
+    assert line(("b", group), ("c", group), admitted=1) == [(["b", "c"], 1)]
+
+
 def test_pods_beyond_the_size_join_once_the_group_has_begun():
     """They hold nobody up, and are tried one by one afterwards."""
     entries = [("a", PAIR), ("b", PAIR), ("c", PAIR)]
