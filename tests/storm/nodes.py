@@ -93,6 +93,14 @@ class Nodes:
         self._publish(machine)
         self._renew(machine)
 
+    def rejoin(self) -> None:
+        """What stands in the API server is of another day: kubelets register anew, agents say what there is."""
+        for name, machine in self.machines.items():
+            if machine.there:
+                self.arrive(name)
+            elif self._api.see(NODES, name) is not None:
+                self._api.drop(NODES, name)
+
     def lose(self, name: str) -> None:
         """A node is gone for good, with all that ran on it."""
         machine = self.machines[name]

@@ -126,6 +126,7 @@ class Storm:
         """The past is back. Nobody can be blamed for grants of the time between."""
         before = {key for node in self.nodes.machines for key in self.truth.ledger(node)}
         self.api.restore(backup)
+        self.nodes.rejoin()
         after = {key for node in self.nodes.machines for key in self.truth.ledger(node)}
         self.truth.amnesty |= before ^ after
         self.truth.amnesty |= {hold.id for hold in self.truth.running.values()}

@@ -1,6 +1,7 @@
 """What storms have found, each made small."""
 
 from allocator.api import names
+from allocator.controller import QueueSettings
 from allocator.kube import CONFIGMAPS, PODS
 from tests.unit.controller.cluster import SYSTEM, Cluster, ask
 
@@ -79,3 +80,22 @@ async def test_a_grant_that_is_gone_is_not_reused():
         second = await two.grant(ask("web-0", owner=owner))
         assert list(cluster.ledger().grants) == [second.grant.allocation.id]
         cluster.api.release_watches()
+
+
+async def test_room_kept_for_a_pod_that_is_gone_goes_to_the_next():
+    """The first in the queue had a place reserved and was deleted; nobody is created, and the next one gets in."""
+    cluster = Cluster("n1", "n2")
+    async with cluster.allocator(queue=QueueSettings(reserve_after=60)) as allocator:
+        for name in ("one", "two"):
+            cluster.run_pod(await allocator.grant(ask(name, mib=800)))
+        cluster.queue_pod("first", mib=700)
+        await cluster.pass_time(100)
+        assert cluster.annotation("first", names.RESERVED)
+        cluster.queue_pod("next", mib=1000)
+        cluster.api.drop(PODS, "first", namespace="team")
+        cluster.end_pod("one")
+        cluster.end_pod("two")
+        cluster.queue_pod("other", mib=1000)
+        await cluster.pass_time(60)
+        assert cluster.annotation("next", names.STATUS) == names.STATUS_ALLOCATED
+        assert cluster.annotation("other", names.STATUS) == names.STATUS_ALLOCATED
