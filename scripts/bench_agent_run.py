@@ -81,14 +81,10 @@ class Timed(Agent):
 
     costs: ClassVar[defaultdict[str, list[float]]] = defaultdict(list)
 
-    async def _repeat(self, duty: Callable[[], Awaitable[None]], seconds: float) -> None:
-        async def timed() -> None:
-            begun = time.process_time()
-            await duty()
-            self.costs[duty.__name__].append(time.process_time() - begun)
-
-        timed.__name__ = duty.__name__
-        await super()._repeat(timed, seconds)
+    async def _guarded(self, duty: Callable[[], Awaitable[None]]) -> None:
+        begun = time.process_time()
+        await super()._guarded(duty)
+        self.costs[duty.__name__].append(time.process_time() - begun)
 
 
 def ledger_of(containers: int, gpus: int) -> Ledger:

@@ -155,7 +155,7 @@ class Agent:
             asyncio.create_task(self._repeat(self.turn, self._pace.turn), name="inventory"),
             asyncio.create_task(self._repeat(self.beat, self._pace.beat), name="lease"),
             asyncio.create_task(self._repeat(self.timetable, self._pace.timetable), name="timetables"),
-            asyncio.create_task(self._repeat(self.lend, self._pace.lending), name="lending"),
+            asyncio.create_task(self._keep_lending(), name="lending"),
             asyncio.create_task(self._repeat(self.attest, self._pace.look), name="attestation"),
         ]
         try:
@@ -233,15 +233,24 @@ class Agent:
         assert self._preparation is not None  # noqa: S101 - set just above
         return self._preparation
 
+    async def _keep_lending(self) -> None:
+        """At its own pace where there is something to lend, which the timetables know."""
+        while True:
+            await self._guarded(self.lend)
+            await self._clock.sleep(self._pace.lending if self._timetabling.lending else self._pace.timetable)
+
     async def _repeat(self, duty: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
-            try:
-                await duty()
-            except (VramshareError, OSError) as reason:
-                _log.warning("not done, will try again", duty=duty.__name__, node=self._node, reason=str(reason))
-            except Exception:  # noqa: BLE001 - nothing may end the loop; the trace is in the log
-                _log.exception("a fault of the agent, will try again", duty=duty.__name__, node=self._node)
+            await self._guarded(duty)
             await self._clock.sleep(seconds)
+
+    async def _guarded(self, duty: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await duty()
+        except (VramshareError, OSError) as reason:
+            _log.warning("not done, will try again", duty=duty.__name__, node=self._node, reason=str(reason))
+        except Exception:  # noqa: BLE001 - nothing may end the loop; the trace is in the log
+            _log.exception("a fault of the agent, will try again", duty=duty.__name__, node=self._node)
 
     def _tell_once(self, reason: str) -> None:
         """Log a state when it begins, not at every turn."""

@@ -20,6 +20,7 @@ LIBRARY: Final = b"libvramshare-"
 """What the name of an installed interposer begins with."""
 _LARGEST: Final = 64 << 20
 """Bytes of a memory map that are read at most; one of 65,530 mappings, the kernel's limit, has some 10 MB."""
+_SHORT: Final = 1 << 16
 _MAPPING: Final = re.compile(
     rb"^\S+ \S+ \S+ ([0-9a-f]+:[0-9a-f]+) (\d+) +(\S*" + LIBRARY + rb"\S*\.so)( \(deleted\))?$", re.MULTILINE
 )
@@ -187,10 +188,12 @@ class Proc:
             threads = [one.name for one in tasks if one.name != str(pid)]
         return next((text for one in threads if (text := self.read(pid, f"task/{one}/maps", most=_LARGEST))), b"")
 
-    def read(self, pid: int, name: str, *, most: int = 1 << 16) -> bytes:
-        """A file of a process, `most` bytes at most: the kernel gives it page by page."""
+    def read(self, pid: int, name: str, *, most: int = _SHORT) -> bytes:
+        """A file of a process, `most` bytes at most: short ones come at once, long ones page by page."""
         descriptor = os.open(f"{self._root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
+            if most <= _SHORT:
+                return os.read(descriptor, most)
             pieces = []
             while most > 0 and (piece := os.read(descriptor, min(most, 1 << 16))):
                 pieces.append(piece)

@@ -16,7 +16,6 @@ from allocator.agent.hostproc import HostProcess
 from allocator.agent.kubelet import Container
 from allocator.agent.region import Region
 from allocator.agent.tenancy import Ledger, holders
-from allocator.api.grant import Grant
 from allocator.api.isolation import NOBODY, Isolation
 from allocator.api.quantities import MIB, Memory
 
@@ -152,7 +151,8 @@ def judge(evidence: Evidence, rules: Rules) -> Judgement:
         if grant is None:
             verdicts.extend(_stranger(blank, by_container[key], evidence, rules))
             continue
-        case = _Case(blank, grant, by_container.get(key, []), regions.get(key), held.get(key, {}))
+        limits = {one.uuid: one.memory.count for one in grant.allocation.containers.get(container, ())}
+        case = _Case(blank, limits, by_container.get(key, []), regions.get(key), held.get(key, {}))
         verdicts.append(_worst(blank, [*case.processes(), *case.memory(rules), *case.doubts(evidence)]))
         for uuid, beyond in case.beyond().items():
             foreign[uuid] += beyond
@@ -173,16 +173,10 @@ class _Case:
     """One container of a pod that holds a grant."""
 
     verdict: Verdict
-    grant: Grant
+    limits: Mapping[str, int]
     users: list[User]
     seen: Container | None
     held: Mapping[str, int]
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """Bytes by GPU."""
-        slices = self.grant.allocation.containers.get(self.verdict.container, ())
-        return {one.uuid: one.memory.count for one in slices}
 
     def processes(self) -> list[Fault]:
         """What is wrong with its processes, each by itself."""
