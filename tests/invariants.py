@@ -148,13 +148,14 @@ class Watchdog:
         excuse: see `unjust`.
         problems: sentences; empty: all is well.
         writes: how many it has seen.
+        seen: ids of all grants that ever stood in one.
     """
 
     capacities: Callable[[str], Mapping[str, int]]
     excuse: Callable[[Entry], str] = lambda _: ""
     problems: list[str] = field(default_factory=list)
     writes: int = 0
-    _spent: dict[str, str] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
     def changed(self, _key: object, before: dict | None, after: dict | None) -> None:
         """An object has changed, whichever."""
@@ -167,12 +168,7 @@ class Watchdog:
     def _wrong(self, node: str, before: dict[str, Entry], after: dict[str, Entry]) -> Iterator[str]:
         yield from crowded(after, self.capacities(node), before=before)
         yield from unjust(before, after, self.excuse)
-        for key in after.keys() - before.keys():
-            if self._spent.get(key) == "given back":
-                yield f"grant {key} is back after it was given back"
-            self._spent[key] = "written"
-        for key in before.keys() - after.keys():
-            self._spent[key] = "given back"
+        self.seen |= after.keys()
 
 
 def ledger_node(item: Mapping) -> str:

@@ -240,6 +240,6 @@ class Storm:
             problems=tuple(self.truth.problems),
             digest=self.trace.digest(),
             tail=tuple(self.trace.lines),
-            grants=len(self.truth.watchdog._spent),
+            grants=len(self.truth.watchdog.seen),
             writes=self.truth.watchdog.writes,
         )
