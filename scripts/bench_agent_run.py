@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from bench_agent import GIB, INTERPOSER, NODE, Tenant
 
@@ -36,6 +36,10 @@ from allocator.api.grant import Grant
 from allocator.api.inventory import Gpu, Inventory, Strategy
 from allocator.api.quantities import Memory
 from allocator.kube.clock import SystemClock
+
+
+WARM_UP: Final = 125.0
+"""Seconds before the measurement: until a pod's volumes count as complete, it is looked at more closely."""
 
 
 class Driver:
@@ -151,7 +155,7 @@ async def run(root: Path, *, seconds: float, containers: int, gpus: int) -> dict
         while latest.sample is None:  # noqa: ASYNC110 - set in another task, without an event
             await asyncio.sleep(0.05)
         print(await port, flush=True)
-        await asyncio.sleep(Pace().turn)  # the scrapes of the other process, and the first turns
+        await asyncio.sleep(WARM_UP)
         first = agent.costs["attest"][1] if len(agent.costs["attest"]) > 1 else 0.0
         agent.costs.clear()
         begun, cpu = time.monotonic(), time.process_time()

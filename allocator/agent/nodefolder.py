@@ -1,8 +1,8 @@
 """The kubelet's folder, looked at again and again: what has not changed is not read again.
 
 A node with 250 pods is looked at twice a second. Listing and parsing everything each time would cost several percent
-of a core; here a look costs a `stat` per pod and a `readlink` per container with slices. Regions, which change all
-the time, are read when asked for.
+of a core; here a quick look costs one `stat` while pods neither come nor go, and a thorough one, every few seconds,
+a `stat` per pod, a `readlink` per container with slices, and the regions, which change all the time.
 """
 
 import contextlib
@@ -19,6 +19,10 @@ from allocator.api.errors import FormatError
 
 _FRESH: Final = 10**9
 """Nanoseconds: a folder that changed so shortly before it was listed may have changed again within its clock's tick."""
+
+
+_YOUNG: Final = 120 * 10**9
+"""Nanoseconds for which the volumes of a new pod may still be made."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class NodeFolder:
     _names: dict[str, str] = field(default_factory=dict)
     _volumes: dict[str, _Listing] = field(default_factory=dict)
     _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
+    _before: tuple[str, ...] | None = None
+    _settled: int = 0
 
     def containers(self, *, regions: bool) -> list[Container]:
         """All containers with slices, by pod UID and name.
@@ -64,9 +70,14 @@ class NodeFolder:
             regions: look whether their allocations have changed, and read what they use. Without it they come with
                 what was read last, if they were there.
         """
+        pods = self.pods()
+        if pods is not self._before:
+            self._before, self._settled = pods, self.now() + _YOUNG
+        elif not regions and self.now() >= self._settled:
+            return [seen.container for seen in self._seen.values()]
         known = self.names()
         there: dict[tuple[str, str], _Seen] = {}
-        for pod in self.pods():
+        for pod in pods:
             for volume in self._allocations(pod):
                 if not volume.startswith(names.VOLUME_ALLOCATION_PREFIX):
                     continue

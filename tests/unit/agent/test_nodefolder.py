@@ -131,6 +131,23 @@ def test_a_broken_allocation_keeps_the_last_good_one_and_is_tried_again(node: No
     assert (again.slices[0].memory.count, again.problem) == (6, "")
 
 
+def test_a_quick_look_sees_volumes_that_come_late(node: Node) -> None:
+    """The kubelet makes a pod's folder first; a thorough look sees also what comes later than is usual."""
+    seconds = time.time_ns()
+    folder = NodeFolder(kubelet=node.kubelet, logs=node.logs, now=lambda: seconds)
+    node.pod(UIDS[0])
+    seconds += 10**10
+    assert folder.containers(regions=False) == []
+    node.allocate(UIDS[0], "main", f"{GPU} memory=5 cores=0\n")
+    assert len(folder.containers(regions=False)) == 1
+    seconds += 10**12
+    folder.containers(regions=True)
+    node.allocate(UIDS[0], "side", f"{GPU} memory=5 cores=0\n")
+    assert len(folder.containers(regions=False)) == 1
+    assert len(folder.containers(regions=True)) == 2
+    assert len(folder.containers(regions=False)) == 2
+
+
 def test_no_kubelet_folder_is_no_container(tmp_path: Path) -> None:
     """It may be mounted later."""
     folder = NodeFolder(kubelet=tmp_path / "kubelet", logs=tmp_path / "logs")
