@@ -24,7 +24,7 @@ CAPACITY = 10 * MIB
 INVENTORY = Inventory(node="n", gpus=(Gpu(uuid=GPU, index=0, model="T4", memory=Memory.mib(CAPACITY)),))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LEADERS = st.sampled_from([0, 1])
-SIZES = st.integers(1, 9).map(lambda count: count * MIB)
+SIZES = st.sampled_from([MIB, 3 * MIB, 6 * MIB])
 
 
 def allocation(name: str, mib: int) -> Allocation:
@@ -155,6 +155,21 @@ class Resizing(RuleBasedStateMachine):
         if leader.show is not None and leader.pod is not None and leader.pod.version == self.pod.version:
             self.pod = replace(self.pod, shown=leader.show, mark=False, version=self.pod.version + 1)
         self.leaders[which] = Leader()
+
+    @rule(which=LEADERS)
+    def leader_works(self, which: int) -> None:
+        """All of it at once, as mostly."""
+        self.leader_reads_the_ledger(which)
+        self.leader_reads_the_pod(which)
+        self.leader_writes_the_ledger(which)
+        self.leader_patches_the_pod(which)
+
+    @rule(mib=SIZES, which=LEADERS)
+    def a_resize_goes_through(self, mib: int, which: int) -> None:
+        """What an owner sees on a quiet day."""
+        self.owner_edits(mib)
+        self.leader_works(which)
+        self.kubelet_refreshes()
 
     def _swap(self, wanted_: Grant) -> bool:
         before = self.booked
