@@ -63,9 +63,10 @@ def create_app(
         metrics: where to count; in a registry of its own by default.
     """
     admission = Admission(settings, allocator, steps=steps)
-    endpoint = _Mutate(admission, metrics or Metrics())
+    health = Health(allocator)
+    endpoint = _Mutate(admission, metrics or Metrics(), health)
     app = web.Application()
-    app[HEALTH] = Health(allocator)
+    app[HEALTH] = health
 
     async def settle(_: web.Application) -> None:
         await admission.settle()
@@ -80,8 +81,9 @@ def create_app(
 class _Mutate:
     """The endpoint that an API server posts reviews to."""
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, health: Health) -> None:
         self._admission = admission
+        self._health = health
         self._metrics = metrics
         self._settings = admission.settings.admission
 
@@ -97,7 +99,12 @@ class _Mutate:
             except TimeoutError:
                 raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
             uid, answer = await self._answer(body, started)
-        return web.Response(body=review.encode(uid, answer), content_type=_JSON)
+        response = web.Response(body=review.encode(uid, answer), content_type=_JSON)
+        if self._health.draining:
+            # The API server keeps its connections: told so, it opens the next one to a replica that stays. Otherwise
+            # a review might be on its way into this one when it closes.
+            response.force_close()
+        return response
 
     async def _answer(self, body: bytes, started: float) -> tuple[str, Answer]:
         try:

@@ -33,6 +33,8 @@ _ATTEMPTS: Final = 8
 """How often one step looks again because somebody was faster."""
 _RETRY: Final = 2.0
 """Seconds until the next attempt after a failure."""
+_TENTH_OF_A_DAY: Final = 8640.0
+"""Seconds. Ten looks in a certificate's life are enough never to miss its last third."""
 _REST: Final = 0.5
 """Seconds between two steps at least: somebody who resets the caBundle again and again must not keep us busy."""
 
@@ -114,7 +116,7 @@ class Keeper:
         while True:
             try:
                 await self.step(context)
-                wait = min(self._tls.reload_seconds, *self._settling())
+                wait = min(self._tls.reload_seconds, self._tls.lifetime_days * _TENTH_OF_A_DAY, *self._settling())
             except VramshareError as reason:
                 _log.warning("certificate_not_renewed", error=str(reason))
                 wait = _RETRY

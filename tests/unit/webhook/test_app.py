@@ -173,6 +173,17 @@ async def test_not_ready_while_draining() -> None:
         assert (await ask(made, asked(pod())))["allowed"]
 
 
+async def test_clients_are_sent_elsewhere_while_draining() -> None:
+    """An API server keeps its connections; one that closes under a review on its way would fail an admission."""
+    app = create_app(SETTINGS, FakeAllocator())
+    async with client(app) as made:
+        async with made.post("/mutate", json=asked(pod())) as answer:
+            assert answer.headers.get("Connection") != "close"
+        app[HEALTH].draining = True
+        async with made.post("/mutate", json=asked(pod())) as answer:
+            assert answer.headers["Connection"] == "close"
+
+
 @pytest.mark.parametrize(
     ("failure", "result"),
     [
