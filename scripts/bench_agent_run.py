@@ -37,7 +37,6 @@ from allocator.api.inventory import Gpu, Inventory, Strategy
 from allocator.api.quantities import Memory
 from allocator.kube.clock import SystemClock
 
-
 WARM_UP: Final = 125.0
 """Seconds before the measurement: until a pod's volumes count as complete, it is looked at more closely."""
 

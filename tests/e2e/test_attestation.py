@@ -14,6 +14,7 @@ from demo_stage import Stage, set_up
 from allocator.api import names
 from allocator.api.inventory import Inventory
 from allocator.api.isolation import Finding, Isolation
+from tests.e2e.docs import Page
 
 BIN = Path(sys.executable).parent
 NODE = "node-t4"
@@ -133,3 +134,10 @@ def test_a_forced_deletion_gives_memory_back_once_nothing_is_left(stage: Stage) 
     stage.show.until("the ledger knows its UID", lambda: uid in stage.show.text(ledger), seconds=SECONDS)
     stage.show.run(f"kubectl -n {TEAM} delete pod forced --force --grace-period=0")
     stage.show.until("its grant is given back", lambda: uid not in stage.show.text(ledger), seconds=SECONDS)
+
+
+def test_every_command_of_the_page_works(stage: Stage, tmp_path: Path) -> None:
+    """docs/agent.md, on a node with nothing to hide."""
+    shown = Page("agent.md").run(tmp_path, stage.show.environment)
+    assert "vramshare-inventory-node-t4" in shown
+    assert "model: Tesla T4" in shown
