@@ -26,7 +26,7 @@ def test_the_story_holds_on_the_simulated_driver(tmp_path: Path) -> None:
     assert "SIMULATED, says nothing about a GPU" in ended.stdout
     said = json.loads((tmp_path / "found.json").read_text())
     assert said["simulated"] is True
-    assert said["failed"] == []
+    assert (said["failed"], said["missing"]) == ([], {})
     assert "CUDA_ERROR_OUT_OF_MEMORY" in said["said"]["refusal"]
     assert {"with pauses", "busy", "beside the over-allocator", "while B is killed"} <= said["rates"].keys()
     assert {name: 0 < share <= said["cap"][name] + 3 for name, share in said["share"].items()} == {

@@ -130,6 +130,7 @@ class NeverReady:
 
     ready = False
     left = False
+    fleet = None
     metrics = Metrics()
 
     def __init__(self, *_: object, **__: object) -> None:
@@ -164,6 +165,28 @@ async def test_stop_while_the_cluster_is_not_seen_yet(tmp_path: Path, monkeypatc
     stop.set()
     await running
     assert not NeverReady.left
+
+
+async def test_the_page_is_served_beside_the_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its own port, from the first moment on; what has not been seen yet is not passed off as empty."""
+    monkeypatch.setattr(module, "Allocator", NeverReady)
+    args = parsed(
+        *("--host", "127.0.0.1", "--port", "0", "--metrics-host", "127.0.0.1", "--metrics-port", "0"),
+        *("--certificates", str(tmp_path), "--drain", "0", "--kubeconfig", "/none", "--page-port", "0"),
+    )
+    stop = asyncio.Event()
+    listening: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(
+        serve(settings_of(args), allocator_settings_of(args), stop, listening=listening.set_result)
+    )
+    url = f"http://127.0.0.1:{(await listening).page_port}"
+    async with aiohttp.ClientSession() as session:
+        assert "<title>vramshare" in await (await session.get(url)).text()
+        board = await (await session.get(f"{url}/board")).json()
+        assert (board["ready"], board["nodes"]) == (False, {})
+        assert (await session.post(f"{url}/mutate")).status == 404
+    stop.set()
+    await running
 
 
 async def test_unreachable_cluster_ends_the_start(tmp_path: Path) -> None:
