@@ -5,6 +5,7 @@ webhook and tells the user nothing of use.
 """
 
 import base64
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +20,7 @@ API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 LONGEST_WARNING: Final = 120
 """kubectl cuts, and the API server drops, much longer ones."""
+_MOST_LINES: Final = 4
 
 
 class ReviewError(VramshareError):
@@ -132,7 +134,7 @@ def encode(uid: str, answer: Answer) -> bytes:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(orjson.dumps(answer.patch.patch)).decode()
     if answer.warnings:
-        response["warnings"] = [shortened(text) for text in answer.warnings]
+        response["warnings"] = [part for text in answer.warnings for part in split(text)]
     if answer.audit:
         response["auditAnnotations"] = dict(answer.audit)
     if not answer.allowed:
@@ -140,10 +142,19 @@ def encode(uid: str, answer: Answer) -> bytes:
     return orjson.dumps({"apiVersion": API_VERSION, "kind": KIND, "response": response})
 
 
-def shortened(text: str, *, limit: int = LONGEST_WARNING) -> str:
-    """One line of at most so many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+def split(text: str, *, limit: int = LONGEST_WARNING) -> list[str]:
+    """A warning as lines of at most so many characters, each shown as a warning of its own; none loses its end.
+
+    A line that goes on ends in an ellipsis, and what continues it begins with one. Of a text beyond all measure, which
+    only a pod's own names can make, the rest is left out: an API server drops them all when there are too many.
+    """
+    words = " ".join(text.split())
+    lines = textwrap.wrap(words, width=limit - 4, break_on_hyphens=False) if len(words) > limit else [words]
+    if len(lines) > _MOST_LINES:
+        lines = lines[:_MOST_LINES]
+        lines[-1] += " …"
+    last = len(lines) - 1
+    return [f"{'… ' if at else ''}{line}{' …' if at < last else ''}" for at, line in enumerate(lines)]
 
 
 def listed(values: Iterable[str]) -> str:

@@ -16,6 +16,8 @@ from webhook.mutation.shapes import Json, annotations_of, spec_of, with_annotati
 from webhook.mutation.unknown import tell_unknown
 from webhook.settings import Delivery, MutationSettings
 
+_LIMIT_RANGER: Final = "kubernetes.io/limit-ranger"
+"""Annotation in which Kubernetes says what it has added from a LimitRange."""
 EVICTABLE_VOLUMES: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
 
@@ -60,8 +62,8 @@ def prepare(
         tell_unknown(annotations, notes)
 
     def change(_kind: str, container: Json) -> Json:
-        if gpu_resources(container) and not marked:
-            notes.add(f"container {container['name']!r}: GPU resources are replaced by vramshare's annotations")
+        if (resources := gpu_resources(container)) and not marked:
+            notes.add(_replaced(container["name"], resources, annotations))
         container = without_gpu_resources(container)
         if container["name"] in slices:
             container = environment.with_slice(container, notes)
@@ -133,6 +135,14 @@ def _annotations(annotations: Mapping[str, str], request: PodRequest | None) -> 
 def _with_mounts(container: Json, wanted: list[Json]) -> Json:
     mounts = files.with_ours(container.get("volumeMounts"), wanted)
     return {**container, "volumeMounts": mounts} if mounts or container.get("volumeMounts") else container
+
+
+def _replaced(container: str, resources: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+    """Why a container's GPU resources are not in its spec any more; and who put them there, if its user did not."""
+    text = f"container {container!r}: GPU resources are replaced by vramshare's annotations"
+    if any(name in annotations.get(_LIMIT_RANGER, "") for name in resources):
+        text += "; a LimitRange of this namespace adds them to every pod: take its GPU defaults away"
+    return text
 
 
 def _tell_brought(pod: Mapping[str, Any], notes: Notes) -> None:

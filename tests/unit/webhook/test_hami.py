@@ -34,3 +34,13 @@ async def test_both_syntaxes_are_refused() -> None:
     """Two answers to one question: the user must say which."""
     with pytest.raises(RequestError, match="not both"):
         await admit(pod({"vramshare.io/memory": "1Gi"}, container(resources={"limits": HAMI})))
+
+
+async def test_a_limit_range_that_asks_for_gpus_is_named() -> None:
+    """Its defaults make every pod of the namespace ask for a GPU; nobody finds that in the pod's manifest."""
+    asking = container(resources={"limits": {"nvidia.com/gpu": "1"}})
+    note = "LimitRanger plugin set: nvidia.com/gpu limit for container main"
+    done = await admit(pod({"kubernetes.io/limit-ranger": note}, asking))
+    assert any("a LimitRange of this namespace adds them" in text for text in done.answer.warnings)
+    plain = await admit(pod({"kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu limit"}, asking))
+    assert not any("LimitRange" in text for text in plain.answer.warnings)

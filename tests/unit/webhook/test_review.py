@@ -6,8 +6,10 @@ from typing import Any
 import jsonpatch
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from webhook.review import Answer, ReviewError, encode, parse, shortened
+from webhook.review import LONGEST_WARNING, Answer, ReviewError, encode, parse, split
 
 
 def question(**request: Any) -> bytes:
@@ -109,10 +111,27 @@ def test_warnings_are_short_single_lines() -> None:
     """Longer ones may be cut or dropped on their way."""
     got = response(Answer(warnings=("a\nb", "x" * 500)))["warnings"]
     assert got[0] == "a b"
-    assert len(got[1]) == 120
-    assert got[1].endswith("…")
+    assert len(got) > 2
+    assert max(map(len, got)) <= LONGEST_WARNING
 
 
-def test_shortened_leaves_short_texts() -> None:
-    """A text of just the limit stays whole."""
-    assert shortened("x" * 120) == "x" * 120
+def test_short_warnings_stay_as_they_are() -> None:
+    """One line, up to the last character that fits."""
+    assert split("x" * 120) == ["x" * 120]
+    assert split("two  words\n") == ["two words"]
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=60), min_size=1, max_size=7))
+def test_no_warning_loses_its_end(words: list[str]) -> None:
+    """Long ones go on in a line of their own; together the lines hold every word, and each is short enough."""
+    lines = split(" ".join(words))
+    assert all(len(line) <= LONGEST_WARNING for line in lines)
+    assert [word for line in lines for word in line.split() if word != "…"] == words
+
+
+def test_endless_warnings_end() -> None:
+    """A pod with names of any length does not fill the answer."""
+    lines = split("word " * 10_000)
+    assert len(lines) == 4
+    assert all(len(line) <= LONGEST_WARNING for line in lines)
+    assert lines[-1].endswith("…")
