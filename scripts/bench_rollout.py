@@ -10,11 +10,13 @@ import argparse
 import asyncio
 import base64
 import itertools
+import re
 import signal
 import ssl
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -198,8 +200,9 @@ async def follow(client: Client, seconds: float, seen: set[tuple[str, str]]) -> 
     """Note every CA and certificate that the Secret holds."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        found = (await client.get(SECRETS, CERTIFICATE_SECRET, namespace=SYSTEM))["data"]
-        seen.add((found["ca.crt"], found["tls.crt"]))
+        with suppress(KubeError):  # what counts is whether admissions fail
+            found = (await client.get(SECRETS, CERTIFICATE_SECRET, namespace=SYSTEM))["data"]
+            seen.add((found["ca.crt"], found["tls.crt"]))
         await asyncio.sleep(0.5)
 
 
@@ -235,13 +238,20 @@ async def run(options: argparse.Namespace) -> int:
 async def _measure(client: Client, replicas: Replicas, options: argparse.Namespace) -> int:
     rolled, took = await under_load(client, options.rate, replicas.restart())
     print(rolled.line(f"rolling restart of {options.replicas} replicas", took), flush=True)
+    _why(rolled)
     seen: set[tuple[str, str]] = set()
     rotated, took = await under_load(client, options.rate, follow(client, options.seconds, seen))
     authorities, certificates = (len(set(column)) for column in zip(*seen, strict=True))
     print(rotated.line(f"rotation ({authorities} CAs, {certificates} certificates)", took), flush=True)
-    for reason in sorted(set(rolled.failed + rotated.failed))[:5]:
-        print(f"  {reason}", file=sys.stderr)
+    _why(rotated)
     return 1 if rolled.failed or rotated.failed else 0
+
+
+def _why(load: Load) -> None:
+    """The commonest reasons of failures."""
+    found = Counter(re.sub(r'p\d+|"https[^"]*"', "…", one) for one in load.failed)
+    for reason, count in found.most_common(5):
+        print(f"  {count} x {reason}", flush=True)
 
 
 async def _trusted(client: Client) -> None:
