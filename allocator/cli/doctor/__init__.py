@@ -15,8 +15,9 @@ from typing import Final
 
 from allocator.api import names
 from allocator.cli.doctor import front, machines, tenants
-from allocator.cli.doctor.cluster import Cluster, gather
+from allocator.cli.doctor.cluster import STEPS, Cluster, gather
 from allocator.cli.doctor.finding import Check, Finding, Level
+from allocator.cli.progress import progress
 from allocator.kube import Client, KubeSettings
 
 CHECKS: Final[Sequence[Check]] = (*front.CHECKS, *machines.CHECKS, *tenants.CHECKS)
@@ -51,7 +52,8 @@ command: Final = Doctor()
 async def _look(args: argparse.Namespace, now: datetime) -> Cluster:
     settings = KubeSettings(kubeconfig=args.kubeconfig, context=args.context, user_agent="vramshare-doctor")
     async with Client(settings) as client:
-        return await gather(client, system=args.system_namespace, now=now)
+        with progress("looking", steps=STEPS) as step:
+            return await gather(client, system=args.system_namespace, now=now, step=step)
 
 
 def examine(cluster: Cluster, checks: Iterable[Check] = CHECKS) -> list[Finding]:

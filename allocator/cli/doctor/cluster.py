@@ -1,6 +1,6 @@
 """What the doctor looks at: one look at the objects of a cluster, and one question put to its admission."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -134,8 +134,20 @@ _FIELDS: Final[Mapping[str, Resource]] = {
 _OURS: Final[Mapping[str, Resource]] = {"configmaps": CONFIGMAPS, "leases": LEASES}
 
 
-async def gather(client: Client, *, system: str, now: datetime) -> Cluster:
+STEPS: Final = len(_FIELDS) + len(_OURS) + 1
+"""How many steps `gather` tells of."""
+
+
+async def gather(
+    client: Client, *, system: str, now: datetime, step: Callable[[str], None] = lambda _: None
+) -> Cluster:
     """Look at everything that may be looked at. What may not is named in `unseen`.
+
+    Args:
+        client: the session with the API server.
+        system: vramshare's own namespace.
+        now: the time of the look.
+        step: told what is looked at next.
 
     Raises:
         KubeError: the API server cannot be reached at all.
@@ -144,6 +156,7 @@ async def gather(client: Client, *, system: str, now: datetime) -> Cluster:
     found: dict[str, Any] = {}
     await client.list(NAMESPACES)  # where even this fails there is nothing to check
     for name, resource in (*_FIELDS.items(), *_OURS.items()):
+        step(name)
         try:
             found[name] = tuple((await client.list(resource, namespace=system if name in _OURS else ""))[0])
         except KubeError as reason:
@@ -157,6 +170,7 @@ async def gather(client: Client, *, system: str, now: datetime) -> Cluster:
     cluster = Cluster(now=now, system=system, unseen=unseen, **found)
     if not cluster.opted_in:
         return cluster
+    step("a pod on trial")
     return Cluster(now=now, system=system, unseen=unseen, probe=await _probe(client, cluster.opted_in[0]), **found)
 
 
