@@ -4,6 +4,7 @@ A process id alone names nobody: ids are used again. A process is its id and its
 it counts only if both stand before and after.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ class Proc:
             ProcessLookupError: it has ended.
             OSError: its map may not be read.
         """
-        text = self._memory(identity.pid)
+        text = self._told(identity.pid, "maps")
         now = self.identity(identity.pid)
         if not text or now is None or now.start != identity.start:
             raise ProcessLookupError(identity.pid)
@@ -140,7 +141,13 @@ class Proc:
         Raises:
             OSError: it cannot be read.
         """
-        return owner_of(self.read(pid, "cgroup").decode(errors="replace"))
+        text = self.read(pid, "cgroup")
+        found = owner_of(text.decode(errors="replace"))
+        if found is None and _at_root(text):
+            # Version 1 moves a first thread that has ended there, and the others live on where they are.
+            others = (owner_of(one.decode(errors="replace")) for one in self._other_threads(pid, "cgroup"))
+            found = next((one for one in others if one is not None), None)
+        return found
 
     def _process(self, identity: Identity) -> HostProcess:
         pid = identity.pid
@@ -173,20 +180,30 @@ class Proc:
     def container(self, pid: int, uid: str) -> str:
         """The name of a process' container by the kubelet's mounts in it; empty where they do not tell."""
         try:
-            text = self.read(pid, "mountinfo", most=_LARGEST).decode(errors="replace")
+            text = self._told(pid, "mountinfo")
         except PermissionError:
             return ""
-        found = re.search(_NAME_OF_CONTAINER.format(uid=re.escape(uid)), text)
+        found = re.search(_NAME_OF_CONTAINER.format(uid=re.escape(uid)), text.decode(errors="replace"))
         return found[1] if found else ""
 
-    def _memory(self, pid: int) -> bytes:
-        """A process' memory map; of one whose first thread has ended, which shows none, by its other threads."""
-        text = self.read(pid, "maps", most=_LARGEST)
-        if text:
-            return text
+    def _told(self, pid: int, name: str) -> bytes:
+        """A file of a process; of one whose first thread has ended, which shows none, as its other threads have it."""
+        text = self._of_thread(pid, name)
+        return text or next((found for found in self._other_threads(pid, name) if found), b"")
+
+    def _other_threads(self, pid: int, name: str) -> Iterator[bytes]:
         with os.scandir(f"{self._root}/{pid}/task") as tasks:
             threads = [one.name for one in tasks if one.name != str(pid)]
-        return next((text for one in threads if (text := self.read(pid, f"task/{one}/maps", most=_LARGEST))), b"")
+        for one in threads:
+            yield self._of_thread(pid, f"task/{one}/{name}")
+
+    def _of_thread(self, pid: int, name: str) -> bytes:
+        try:
+            return self.read(pid, name, most=_LARGEST)
+        except OSError as reason:
+            if reason.errno == errno.EINVAL:  # mounts of a thread that has ended
+                return b""
+            raise
 
     def read(self, pid: int, name: str, *, most: int = _SHORT) -> bytes:
         """A file of a process, `most` bytes at most: short ones come at once, long ones page by page."""
@@ -201,6 +218,12 @@ class Proc:
             return b"".join(pieces)
         finally:
             os.close(descriptor)
+
+
+def _at_root(groups: bytes) -> bool:
+    """Whether all of version 1's hierarchies show the root."""
+    first = [line for line in groups.splitlines() if not line.startswith(b"0::")]
+    return bool(first) and all(line.endswith(b":/") for line in first)
 
 
 def parse_stat(pid: int, text: bytes) -> Identity:

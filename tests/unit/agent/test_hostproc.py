@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +139,49 @@ def test_a_process_whose_first_thread_has_ended(tmp_path: Path) -> None:
     (tmp_path / "4711/task/4712").mkdir()
     (tmp_path / "4711/task/4712/maps").write_text(LINE + "\n")
     assert len(Proc(tmp_path).interposers(Identity(pid=4711, start=100))) == 1
+
+
+ENDED = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+print(1, flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.fixture
+def headless() -> Iterator[int]:
+    """A real process whose first thread has ended while another waits."""
+    with subprocess.Popen([sys.executable, "-c", ENDED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout is not None
+        process.stdout.readline()
+        deadline = time.monotonic() + 60
+        while b") Z " not in Path(f"/proc/{process.pid}/stat").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield process.pid
+        process.kill()
+
+
+def test_mounts_of_a_process_whose_first_thread_has_ended(headless: int, tmp_path: Path) -> None:
+    """The kernel refuses to show them with the first thread; by that nobody may end the look at a node."""
+    with pytest.raises(OSError, match="Invalid argument"):
+        Path(f"/proc/{headless}/mountinfo").read_bytes()
+    assert Proc(Path("/proc")).container(headless, UID) == ""
+    put(tmp_path, 4711)
+    (tmp_path / "4711/mountinfo").write_text("")
+    (tmp_path / "4711/task/4712").mkdir()
+    (tmp_path / "4711/task/4712/mountinfo").write_text(MOUNTS)
+    assert Proc(tmp_path).container(4711, UID) == "main"
+
+
+def test_owner_of_a_process_whose_first_thread_has_ended(tmp_path: Path) -> None:
+    """Version 1 shows that thread in the root: it is a pod's process all the same, and no host's."""
+    put(tmp_path, 4711, cgroup="5:memory:/\n2:cpu:/\n0::/system.slice/containerd.service\n")
+    (tmp_path / "4711/task/4712").mkdir()
+    (tmp_path / "4711/task/4712/cgroup").write_text(f"5:memory:/kubepods/pod{UID}/{ID}\n2:cpu:/\n")
+    assert Proc(tmp_path).owner(4711) == Owner(UID, ID)
+    assert list(Proc(tmp_path).owners()) == [Owner(UID, ID)]
 
 
 def test_a_process_without_any_memory_has_ended(tmp_path: Path) -> None:
