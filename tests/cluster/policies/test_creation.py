@@ -81,6 +81,15 @@ async def test_a_gpu_resource_left_over_is_refused(people: People) -> None:
             assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY, resource
 
 
+async def test_gpus_chosen_past_vramshare_are_refused(people: People) -> None:
+    """By the runtime's own variable, as if the registration had been deleted; what hides GPUs stays free."""
+    for value in ("all", "0"):
+        made = pod(None, container(env=env(NVIDIA_VISIBLE_DEVICES=value)))
+        assert "NVIDIA_VISIBLE_DEVICES" in await refused(people, made)
+    for value in ("", "none", "void"):
+        await create(people, pod(None, container(env=env(NVIDIA_VISIBLE_DEVICES=value))))
+
+
 async def test_what_the_webhook_made_passes(people: People) -> None:
     """With a slice for an init container, too, and a sidecar without any."""
     both = {names.CONTAINERS: "init,main", names.MEMORY: "2Gi"}
@@ -116,6 +125,9 @@ _HOST_ACCESS: list[tuple[Json, Json]] = [
     ({"hostPID": True}, {}),
     ({}, {"securityContext": {"privileged": True}}),
     ({}, {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}),
+    # Container runtimes write names of capabilities in capitals themselves.
+    ({}, {"securityContext": {"capabilities": {"add": ["sys_admin"]}}}),
+    ({}, {"securityContext": {"capabilities": {"add": ["All"]}}}),
 ]
 
 

@@ -153,3 +153,20 @@ async def test_a_container_added_later_sees_no_gpu(people: People) -> None:
     mounting = with_debugger(env=void, volumeMounts=region)
     assert "may not mount" in await people.refused(EDITOR, "replace", "--raw", at, "-f", "-", given=mounting)
     await people.must(EDITOR, "replace", "--raw", at, "-f", "-", given=with_debugger(env=void))
+
+
+@pytest.mark.parametrize("power", [{"privileged": True}, {"capabilities": {"add": ["SYS_ADMIN"]}}])
+async def test_a_container_added_later_has_no_more_powers_than_a_first_one(people: People, power: Json) -> None:
+    """`kubectl debug --profile=sysadmin` would see every GPU of the node; one without powers may follow."""
+    name = f"powers-{next(iter(power))}"
+    pod = await stored(people, await granted(name))
+    void = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]
+    debugger = {"name": "debugger", "image": "x", "terminationMessagePolicy": "File", "env": void}
+
+    def with_debugger(**fields: Any) -> Json:
+        return {**pod, "spec": {**pod["spec"], "ephemeralContainers": [{**debugger, **fields}]}}
+
+    at = f"{PODS}/{name}/ephemeralcontainers"
+    attack = with_debugger(securityContext=power)
+    assert "securityContext" in await people.refused(EDITOR, "replace", "--raw", at, "-f", "-", given=attack)
+    await people.must(EDITOR, "replace", "--raw", at, "-f", "-", given=with_debugger())
