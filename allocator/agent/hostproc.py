@@ -108,6 +108,10 @@ class Proc:
             raise ProcessLookupError(identity.pid)
         return parse_maps(text)
 
+    def file(self, identity: Identity, path: str) -> Path:
+        """A file, `path` in a process' own view, in ours."""
+        return Path(f"{self._root}/{identity.pid}/root{path}")
+
     def booted(self) -> datetime:
         """When the host started, UTC; long ago where that cannot be read."""
         try:

@@ -141,7 +141,10 @@ class _Parts:
         self, source: GpuSource, kubelet: Kubelet, ledger: LedgerView, neighbourhood: Neighbourhood
     ) -> Attestation:
         settings = self.settings
-        users = Users(proc=_proc(settings), trusted=Trust(settings.host_dir).identities, monotonic=self.clock.monotonic)
+        trust = Trust(settings.host_dir)
+        users = Users(
+            proc=_proc(settings), trusted=trust.identities, monotonic=self.clock.monotonic, brought=trust.brought
+        )
         senses = Senses(
             usage=Patient(source.usage, patience=settings.pace.patience),
             users=users,

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from allocator.agent.gpus import GpuUsage
-from allocator.agent.hostproc import HostProcess, Identity, Proc
+from allocator.agent.hostproc import HostProcess, Identity, Mapped, Proc
 from allocator.agent.judge import Loaded, User
+from allocator.agent.trust import DELIVERED
 
 AGAIN: Final = 300.0
 """Seconds after which a memory map that was in order is read once more. A process that becomes another program is
@@ -22,11 +24,13 @@ class Users:
         proc: the host's /proc.
         trusted: the interposers that count, as memory maps identify them.
         monotonic: seconds that never go back.
+        brought: whether a pod's own file, which its process has mapped as given, counts as an interposer.
     """
 
     proc: Proc
     trusted: Callable[[], frozenset[str]]
     monotonic: Callable[[], float]
+    brought: Callable[[Path, str], bool] = lambda _file, _mapped: False
     _processes: dict[Identity, HostProcess] = field(default_factory=dict)
     _checked: dict[Identity, float] = field(default_factory=dict)
 
@@ -40,7 +44,7 @@ class Users:
         for usage in usages:
             for one in usage.processes:
                 memory[one.pid][usage.uuid] = one.memory
-        trusted = self.trusted() if memory else frozenset()
+        trusted = self._trusted() if memory else frozenset()
         users, lost = [], defaultdict[str, int](int)
         for pid, held in sorted(memory.items()):
             process = self._process(pid)
@@ -55,6 +59,13 @@ class Users:
         self._checked = {key: value for key, value in self._checked.items() if key in there}
         return tuple(users), dict(lost)
 
+    def _trusted(self) -> frozenset[str] | None:
+        """The interposers that count; None: that cannot be found out now."""
+        try:
+            return self.trusted()
+        except OSError:
+            return None
+
     def _process(self, pid: int) -> HostProcess | None:
         identity = self.proc.identity(pid) if pid > 0 else None
         if identity is None:
@@ -67,7 +78,9 @@ class Users:
             self._processes[found.identity] = found
         return found
 
-    def _user(self, process: HostProcess, held: Mapping[str, int | None], trusted: frozenset[str]) -> User | None:
+    def _user(
+        self, process: HostProcess, held: Mapping[str, int | None], trusted: frozenset[str] | None
+    ) -> User | None:
         """The process as a user of GPUs; None where it ends meanwhile."""
         if process.owner is None:
             return User(process=process, memory=held, loaded=Loaded.UNKNOWN)
@@ -79,12 +92,19 @@ class Users:
             loaded = Loaded.UNKNOWN
         return User(process=process, memory=held, loaded=loaded)
 
-    def _loaded(self, identity: Identity, trusted: frozenset[str]) -> Loaded:
+    def _loaded(self, identity: Identity, trusted: frozenset[str] | None) -> Loaded:
         now = self.monotonic()
         checked = self._checked.get(identity)
         if checked is not None and now - checked < AGAIN:
             return Loaded.YES
-        if not any(one.file in trusted for one in self.proc.interposers(identity)):
+        if trusted is None:
+            return Loaded.UNKNOWN
+        mapped = self.proc.interposers(identity)
+        if not any(one.file in trusted or self._brought(identity, one) for one in mapped):
             return Loaded.NO
         self._checked[identity] = now
         return Loaded.YES
+
+    def _brought(self, identity: Identity, one: Mapped) -> bool:
+        """Whether it is the copy of an interposer that a pod brought along."""
+        return one.path.rpartition("/")[2] == DELIVERED and self.brought(self.proc.file(identity, one.path), one.file)

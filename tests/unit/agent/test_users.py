@@ -2,6 +2,7 @@
 
 import hashlib
 import mmap
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from allocator.agent.gpus import GpuProcess, GpuUsage
 from allocator.agent.hostproc import Proc, parse_maps
 from allocator.agent.judge import Loaded
 from allocator.agent.sight import BLIND, blind
-from allocator.agent.trust import Trust, mapped_as
+from allocator.agent.trust import DELIVERED, Trust, installed, read
 from allocator.agent.users import AGAIN, Users
 from tests.unit.agent.test_hostproc import UID, put, stat_of
 
@@ -130,16 +131,23 @@ def test_processes_that_left_are_forgotten(scene: Scene) -> None:
     assert len(scene.users._processes) == len(scene.users._checked) == 1
 
 
-def installed(folder: Path, content: bytes = b"\x7fELF library", *, name: str = "") -> Path:
+def put_interposer(folder: Path, content: bytes = b"\x7fELF library", *, name: str = "") -> Path:
     """An interposer as it is installed."""
     file = folder / (name or f"libvramshare-0.1.0-{hashlib.sha256(content).hexdigest()[:12]}.so")
     file.write_bytes(content)
     return file
 
 
+def mapped_as(file: Path) -> str:
+    """How memory maps identify an installed interposer."""
+    library = installed(file)
+    assert library is not None
+    return library.file
+
+
 def test_an_installed_interposer_is_known_as_maps_show_it(tmp_path: Path) -> None:
     """Read off our own map, and equal to what any process' map shows."""
-    file = installed(tmp_path)
+    file = put_interposer(tmp_path)
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ):
         (shown,) = parse_maps(Path("/proc/self/maps").read_bytes())
     assert mapped_as(file) == shown.file
@@ -148,21 +156,85 @@ def test_an_installed_interposer_is_known_as_maps_show_it(tmp_path: Path) -> Non
 
 def test_content_that_is_not_what_the_name_says_is_not_trusted(tmp_path: Path) -> None:
     """Somebody wrote into the folder; nor is an empty file, nor one of another name."""
-    assert mapped_as(installed(tmp_path, name="libvramshare-0.1.0-abcdefabcdef.so")) == ""
-    assert mapped_as(installed(tmp_path, b"", name="libvramshare-0.1.0-e3b0c44298fc.so")) == ""
-    assert mapped_as(installed(tmp_path, name="libother.so")) == ""
+    assert installed(put_interposer(tmp_path, name="libvramshare-0.1.0-abcdefabcdef.so")) is None
+    assert installed(put_interposer(tmp_path, b"", name="libvramshare-0.1.0-e3b0c44298fc.so")) is None
+    assert installed(put_interposer(tmp_path, name="libother.so")) is None
 
 
 def test_versions_that_were_removed_are_still_known(tmp_path: Path) -> None:
     """Old processes have them in their memory."""
     trust = Trust(tmp_path)
     assert trust.identities() == frozenset()
-    old, new = installed(tmp_path, b"\x7fELF old"), installed(tmp_path, b"\x7fELF new")
+    old, new = put_interposer(tmp_path, b"\x7fELF old"), put_interposer(tmp_path, b"\x7fELF new")
     both = trust.identities()
     assert both == {mapped_as(old), mapped_as(new)}
     old.unlink()
     assert trust.identities() == both
     assert Trust(tmp_path / "missing").identities() == frozenset()
+
+
+def test_an_interposer_that_cannot_be_read_now_accuses_nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not known, instead of all pods being without it; and it is read again at the next look."""
+    scene.put(10)
+    trust = Trust(scene.root)
+    file = put_interposer(scene.root)
+    scene.users.trusted = trust.identities
+    with monkeypatch.context() as broken:
+        broken.setattr("allocator.agent.trust.read", refused)
+        assert scene.look(10) == {10: Loaded.UNKNOWN}
+    (scene.root / "10/maps").write_text(MAPS.replace(FILE, mapped_as(file)))
+    assert scene.look(10) == {10: Loaded.YES}
+
+
+def refused(_file: Path) -> None:
+    """No file can be opened."""
+    raise OSError(24, "Too many open files")
+
+
+def brought(scene: Scene, content: bytes) -> Path:
+    """A pod that brought an interposer along, as its process has it mapped."""
+    folder = scene.root / "10/root/opt/vramshare"
+    folder.mkdir(parents=True)
+    file = put_interposer(folder, content, name=DELIVERED)
+    library = read(file)
+    assert library is not None
+    (scene.root / "10/maps").write_text(f"7f00-7f01 r-xp 00000000 {library.file} /opt/vramshare/{DELIVERED}\n")
+    trust = Trust(scene.root)
+    scene.users.trusted, scene.users.brought = trust.identities, trust.brought
+    return file
+
+
+def test_a_copy_that_a_pod_brought_along_counts_by_its_content(scene: Scene) -> None:
+    """Delivered by image or init container it is a file of the pod's, which no agent has installed."""
+    scene.put(10)
+    put_interposer(scene.root)
+    brought(scene, b"\x7fELF library")
+    assert scene.look(10) == {10: Loaded.YES}
+
+
+def test_a_copy_of_other_content_does_not(scene: Scene) -> None:
+    """A tenant may bring a file of that name."""
+    scene.put(10)
+    put_interposer(scene.root)
+    brought(scene, b"\x7fELF nothing")
+    assert scene.look(10) == {10: Loaded.NO}
+
+
+@pytest.mark.parametrize("swap", ["another", "link", "fifo", "gone"])
+def test_a_copy_beside_the_one_that_is_mapped_does_not_either(scene: Scene, swap: str) -> None:
+    """What counts is the mapped file; nor is a link followed, or a FIFO waited for."""
+    scene.put(10)
+    genuine = put_interposer(scene.root)
+    file = brought(scene, b"\x7fELF nothing")
+    held = file.rename(file.with_name("kept"))
+    if swap == "another":
+        shutil.copy(genuine, file)
+    elif swap == "link":
+        file.symlink_to(genuine)
+    elif swap == "fifo":
+        os.mkfifo(file)
+    assert held.exists()
+    assert scene.look(10) == {10: Loaded.NO}
 
 
 def test_an_agent_in_a_pod_of_its_own_sees_nothing(tmp_path: Path) -> None:
