@@ -1,8 +1,10 @@
 """What every test may ask for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,3 +26,10 @@ def shared_data(request: pytest.FixtureRequest) -> Path:
     if folder is None:
         pytest.skip("needs recordings: run pytest with --data FOLDER")
     return folder.resolve()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """What a test configured of logging is not the next one's."""
+    yield
+    structlog.reset_defaults()

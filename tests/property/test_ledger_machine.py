@@ -184,6 +184,8 @@ class Core(RuleBasedStateMachine):
         """A pod ends, is deleted, or deleted by force: then its containers run on."""
         truth = self.truth.get(grant)
         if truth is not None and truth.pod is not None and not truth.pod.ended:
+            # A pod deleted by force before the leader ever saw it: known limit, docs/ledger.md.
+            stopped = stopped or (gone and truth.seen is None)
             truth.held = truth.held and not stopped
             last = replace(truth.pod, ended=True, stopped=stopped)
             truth.seen = last if truth.seen is not None or not gone else None
