@@ -23,7 +23,7 @@ from allocator.agent.releases import Releases, Signs, releasing
 from allocator.agent.report import Report
 from allocator.agent.sample import AgentSample, Latest
 from allocator.agent.sampling import Findings, sample
-from allocator.agent.settling import settled
+from allocator.agent.settling import Settling, settled
 from allocator.agent.tenancy import Ledger, LedgerView, holders, tenants
 from allocator.agent.tracker import Change, Tracker
 from allocator.agent.users import Users
@@ -113,6 +113,7 @@ class Attestation:
     _foreign: Foreign = field(default_factory=Foreign)
     _releases: Releases = field(default_factory=Releases)
     _ceilings: Ceilings = field(default_factory=Ceilings)
+    _settling: Settling = field(default_factory=Settling)
     _unsaid: dict[Key, Change] = field(default_factory=dict)
     _begun: bool = False
     _looks: int = 0
@@ -220,12 +221,13 @@ class Attestation:
             signs = Signs(alive=gathered.alive, doubtful=doubtful, folders=gathered.folders)
             released = self._releases.look(releasing(evidence.ledger.grants), signs, now=now)
         foreign = self._foreign.look(judgement.foreign, now=now) if not evidence.problems else self.report.foreign
+        smaller = () if evidence.problems else settled(gathered.there, grants, judgement.held)
         self.report = Report(
             findings=self.tracker.findings(),
             evictions=self.tracker.evictions(),
             released=released,
             foreign=foreign,
-            settled=() if evidence.problems else settled(gathered.there, grants, judgement.held),
+            settled=self._settling.look(smaller),
         )
 
 

@@ -2,17 +2,32 @@
 
 The ledger goes on counting the old size of a slice until it is certain that nobody uses it any more. What makes it
 certain: the kubelet has written the new size into the container's allocation file, the container's processes have read
-it there (their region says so), and neither the driver nor the region sees more in use.
+it there (their region says so), and neither the driver nor the region sees more in use. All of it twice in a row:
+the driver is asked first, and a process that read the old size a moment ago may still take it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from allocator.agent.judge import Key
 from allocator.agent.kubelet import Container
 from allocator.api.allocation import Slice
 from allocator.api.grant import Grant
+from allocator.api.isolation import NOBODY
 from allocator.api.settled import Settled
+
+
+@dataclass(slots=True)
+class Settling:
+    """What the last look found settled."""
+
+    _last: frozenset[Settled] = frozenset()
+
+    def look(self, found: tuple[Settled, ...]) -> tuple[Settled, ...]:
+        """Take in what a look found settled; what the one before it found as well."""
+        certain = tuple(one for one in found if one in self._last)
+        self._last = frozenset(found)
+        return certain
 
 
 def settled(
@@ -32,7 +47,9 @@ def settled(
             continue
         granted = {part.uuid: part for part in grant.allocation.containers.get(one.name, ())}
         for part in one.slices:
-            before, holds = granted.get(part.uuid), held.get(((one.uid, one.name), part.uuid), 0)
+            before = granted.get(part.uuid)
+            # What a process of the pod holds whose container is not known may be this one's.
+            holds = sum(held.get(((one.uid, name), part.uuid), 0) for name in (one.name, NOBODY))
             if before is not None and _smaller(part, before) and _within(one, part, holds):
                 known = Settled(grant.allocation.id, one.name, uuid=part.uuid, memory=part.memory, cores=part.cores)
                 found.append(replace(known, revision=part.revision))

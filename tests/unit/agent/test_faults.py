@@ -272,6 +272,17 @@ async def test_a_container_that_is_started_again(bench: Bench) -> None:
     assert bench.changes == []
 
 
+async def test_a_slice_that_was_made_smaller(bench: Bench) -> None:
+    """Told after two looks that agree, and not while more is held."""
+    bench.node.allocate(UID, "main", f"{GPU} memory={2 * GIB} cores=25 tenant=a/main\n")
+    bench.region.write_bytes(bytes(made(slots_high=0)))
+    bench.held = {}
+    await bench.look(1)
+    assert bench.attestation.report.settled == ()
+    await bench.look(1)
+    assert [one.memory.count for one in bench.attestation.report.settled] == [2 * GIB]
+
+
 async def test_a_kubelet_folder_that_is_missing(bench: Bench, tmp_path: Path) -> None:
     """The processes of a granted pod are seen and not proven; when the folder is back, they are."""
     bench.node.kubelet.rename(tmp_path / "away")

@@ -6,8 +6,9 @@ import pytest
 
 from allocator.agent.kubelet import Container
 from allocator.agent.region import GpuUse, Region
-from allocator.agent.settling import settled
+from allocator.agent.settling import Settling, settled
 from allocator.api.allocation import Slice
+from allocator.api.isolation import NOBODY
 from allocator.api.quantities import GIB, Memory
 from allocator.api.settled import Settled
 from tests.unit.agent.scenes import GPU, OTHER, UID, container, grant
@@ -66,3 +67,20 @@ def test_less_time_alone_is_smaller_too() -> None:
     parts = (Slice(uuid=GPU, memory=Memory(4 * GIB), cores=10),)
     (found,) = said(container(slices=parts))
     assert (found.memory.count, found.cores) == (4 * GIB, 10)
+
+
+def test_what_a_process_of_no_known_container_holds_may_be_its_own() -> None:
+    """It counts as if it were."""
+    held = {KEY: GIB, ((UID, NOBODY), GPU): GIB}
+    assert settled([shown()], {UID: grant()}, held) == EXPECTED
+    assert settled([shown()], {UID: grant()}, {**held, ((UID, NOBODY), GPU): GIB + 1}) == ()
+
+
+def test_it_takes_two_looks_in_a_row() -> None:
+    """A process that read the old size a moment before the first may have used it since."""
+    settling = Settling()
+    assert settling.look(EXPECTED) == ()
+    assert settling.look(()) == ()
+    assert settling.look(EXPECTED) == ()
+    assert settling.look(EXPECTED) == EXPECTED
+    assert settling.look((replace(EXPECTED[0], revision=8),)) == ()
