@@ -13,7 +13,7 @@ import pytest
 from tests.storm.__main__ import HASH_SEED
 from tests.storm.storm import storm
 
-STORMS = int(os.environ.get("VRAMSHARE_STORMS", "100"))
+STORMS = int(os.environ.get("VRAMSHARE_STORMS", "200"))
 """More by VRAMSHARE_STORMS=5000."""
 BATCH = 25
 ROOT = Path(__file__).parents[3]
