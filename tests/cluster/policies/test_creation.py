@@ -90,6 +90,15 @@ async def test_gpus_chosen_past_vramshare_are_refused(people: People) -> None:
         await create(people, pod(None, container(env=env(NVIDIA_VISIBLE_DEVICES=value))))
 
 
+async def test_gpus_chosen_by_a_cdi_annotation_are_refused(people: People) -> None:
+    """CRI-O hands a pod's annotations to NVIDIA's runtime, which adds the devices; other vendors' are free."""
+    for made in (pod(), (await admit(gpu_pod())).pod):
+        made["metadata"].setdefault("annotations", {})["cdi.k8s.io/mine"] = "nvidia.com/gpu=all"
+        assert "annotation cdi.k8s.io/mine" in await refused(people, made)
+    await create(people, pod({"cdi.k8s.io/mine": "example.com/net=0"}))
+    await create(people, pod({"cdi.k8s.io/mine": "nvidia.com/gpu=all"}), namespace="elsewhere")
+
+
 async def test_what_the_webhook_made_passes(people: People) -> None:
     """With a slice for an init container, too, and a sidecar without any."""
     both = {names.CONTAINERS: "init,main", names.MEMORY: "2Gi"}

@@ -170,3 +170,11 @@ async def test_a_container_added_later_has_no_more_powers_than_a_first_one(peopl
     attack = with_debugger(securityContext=power)
     assert "securityContext" in await people.refused(EDITOR, "replace", "--raw", at, "-f", "-", given=attack)
     await people.must(EDITOR, "replace", "--raw", at, "-f", "-", given=with_debugger())
+
+
+async def test_gpus_are_not_chosen_by_a_cdi_annotation_later(people: People) -> None:
+    """A queued pod's sandbox is made long after its creation, with the annotations that it then has."""
+    await stored(people, await queued("chooser"))
+    choice = ("annotate", "pod", "chooser", "cdi.k8s.io/mine=nvidia.com/gpu=all")
+    assert "annotation cdi.k8s.io/mine" in await people.refused(EDITOR, "-n", "team", *choice)
+    await people.must(EDITOR, "-n", "team", "annotate", "pod", "chooser", "cdi.k8s.io/mine=example.com/net=0")
