@@ -28,6 +28,8 @@ UNSEEN: Final = timedelta(minutes=5)
 """A grant whose pod has not appeared in this time should have been given back."""
 _HAMI: Final = ("hami-scheduler", "hami-device-plugin", "hami-webhook", "vgpu.hami.io", "projecthami/", "4paradigm/")
 """In names and images of what HAMi installs; a user's own workload may well be called `hami-worker`."""
+_IMAGE_VARIABLE: Final = "VRAMSHARE_WEBHOOK_INTERPOSER_IMAGE"
+"""By which the manifests tell the webhook the image."""
 _DEVICE_PLUGIN: Final = "nvidia-device-plugin"
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
@@ -53,9 +55,9 @@ def _has_image(cluster: Cluster) -> bool:
     """Whether the webhook was told an image that has the interposer; taken for granted where it runs outside."""
     template = ((cluster.webhook or {}).get("spec") or {}).get("template") or {}
     found = (template.get("spec") or {}).get("containers") or ()
-    return cluster.outside or any(
-        arg.startswith("--interposer-image=") for one in found for arg in one.get("args") or ()
-    )
+    given = [arg for one in found for arg in one.get("args") or ()]
+    given += [f"{variable.get('name')}=" for one in found for variable in one.get("env") or () if variable.get("value")]
+    return cluster.outside or any(one.startswith(("--interposer-image=", f"{_IMAGE_VARIABLE}=")) for one in given)
 
 
 def _hami(cluster: Cluster) -> Iterator[Trouble]:

@@ -323,6 +323,12 @@ def test_trouble_is_found_and_mended(
     assert remedy in told[0].remedy
 
 
+def as_installed() -> dict:
+    """The webhook's Deployment as the manifests have it."""
+    manifest = Path(__file__).parents[3] / "manifests" / "base" / "webhook.yaml"
+    return next(one for one in yaml.safe_load_all(manifest.read_text()) if one["kind"] == "Deployment")
+
+
 @pytest.mark.parametrize(
     ("check", "cluster"),
     [
@@ -332,6 +338,7 @@ def test_trouble_is_found_and_mended(
             "pod-security",
             changed(namespaces=labelled("enabled", **RESTRICTED), deployments=(deployment("--interposer-image=x"),)),
         ),
+        ("pod-security", changed(namespaces=labelled("enabled", **RESTRICTED), deployments=(as_installed(),))),
         ("hami", changed(deployments=(*WELL.deployments, workload("worker-a-hami")))),
         ("queue", changed(pods=(waiting(1),))),
         ("ledger", changed(pods=(pod(), {**pod("done", uid="u9", grant="g9"), "status": {"phase": "Succeeded"}}))),
