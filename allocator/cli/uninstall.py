@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +25,11 @@ from allocator.kube import (
     POLICIES,
     POLICY_BINDINGS,
     Client,
+    InvalidError,
     KubeSettings,
     NotFoundError,
     Resource,
+    StaleError,
 )
 
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -34,6 +37,8 @@ CLUSTER_ROLES: Final = Resource(kind="ClusterRole", plural="clusterroles", group
 CLUSTER_ROLE_BINDINGS: Final = Resource(
     kind="ClusterRoleBinding", plural="clusterrolebindings", group=_RBAC, namespaced=False
 )
+_ATTEMPTS: Final = 8
+"""How often a pod is looked at again because somebody was faster."""
 _OURS: Final = f"{names.PART_OF_LABEL}={names.PART_OF}"
 
 
@@ -73,6 +78,37 @@ def releases(pods: Iterable[Mapping[str, Any]]) -> list[Release]:
             place = (metadata.get("namespace", ""), metadata["name"], metadata.get("uid", ""))
             found.append(Release(*place, remade, ours[0], str(metadata.get("resourceVersion", ""))))
     return found
+
+
+async def let_go(client: Client, one: Release) -> None:
+    """Do what is to be done with a pod; one that changes meanwhile, by a leader that still runs, is read again.
+
+    Raises:
+        KubeError: the API server refuses it however often it is asked.
+    """
+    with suppress(NotFoundError):
+        for _ in range(_ATTEMPTS):
+            try:
+                await _once(client, one)
+            except (InvalidError, StaleError):
+                again = releases([await client.get(PODS, one.name, namespace=one.namespace)])
+                if not again or again[0].uid != one.uid:
+                    return
+                one = again[0]
+            else:
+                return
+        await _once(client, one)
+
+
+async def _once(client: Client, one: Release) -> None:
+    if one.remade:
+        await client.delete(PODS, one.name, namespace=one.namespace, uid=one.uid)
+        return
+    patch = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": one.version},
+        {"op": "remove", "path": f"/spec/schedulingGates/{one.gate}"},
+    ]
+    await client.patch(PODS, one.name, patch, namespace=one.namespace, kind=JSON_PATCH)
 
 
 class Uninstall:
@@ -141,19 +177,8 @@ async def _release(client: Client, *, do: bool) -> int:
     found = releases((await client.list(PODS))[0])
     for one in found:
         _tell(str(one), do=do)
-        if not do:
-            continue
-        try:
-            if one.remade:
-                await client.delete(PODS, one.name, namespace=one.namespace, uid=one.uid)
-            else:
-                patch = [
-                    {"op": "test", "path": "/metadata/resourceVersion", "value": one.version},
-                    {"op": "remove", "path": f"/spec/schedulingGates/{one.gate}"},
-                ]
-                await client.patch(PODS, one.name, patch, namespace=one.namespace, kind=JSON_PATCH)
-        except NotFoundError:
-            continue
+        if do:
+            await let_go(client, one)
     return len(found)
 
 
