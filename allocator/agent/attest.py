@@ -51,7 +51,11 @@ class Kubelet:
         """UIDs of pods that have a folder; None: the kubelet's folder cannot be seen."""
         with self._lock:
             folder = self._found()
-            return frozenset(folder.pods()) if folder else None
+            # Listed for this answer: to `NodeFolder` a folder that cannot be read just now is an empty one.
+            try:
+                return frozenset(one.name for one in (folder.kubelet / "pods").iterdir()) if folder else None
+            except OSError:
+                return None
 
     def names(self) -> dict[str, str]:
         """`namespace/name` of pods, by UID."""
