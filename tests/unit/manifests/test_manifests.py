@@ -241,6 +241,13 @@ def test_selectors_and_references_meet(base: dict[tuple[str, str], dict[str, Any
         assert ("Service", hook["clientConfig"]["service"]["name"]) in base
 
 
+def test_the_agent_sees_what_is_mounted_later(base: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """On its folder as well as on the host's: containers get their mounts from there as they are then."""
+    pod = base["DaemonSet", "vramshare-agent"]["spec"]["template"]["spec"]
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert {one.get("mountPropagation") for one in mounts} == {"HostToContainer"}
+
+
 def test_the_agent_installs_where_the_webhook_mounts_from(base: dict[tuple[str, str], dict[str, Any]]) -> None:
     """One host folder, mounted in the agent at the host's own path."""
     spec = base["DaemonSet", "vramshare-agent"]["spec"]["template"]["spec"]
