@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from allocator.agent.gpus import GpuError, GpuSource, Reading
+from allocator.agent.gpus import GpuError, GpuSource, OutsideError, Reading
 from allocator.agent.patience import Patient, in_daemon_thread
 from allocator.agent.report import Preparation, Report, describe, reported, unanswered, without_driver
 from allocator.api.errors import VramshareError
@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 CHECK_EVERY: Final = 12
 """Turns between two looks at whether the ConfigMap still says what we wrote."""
+ANEW: Final = 120.0
+"""Seconds for which a driver has to be out of reach before the agent ends, to get it with its next container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,15 @@ class Agent:
         self._one_write = asyncio.Lock()
         self._turns = 0
         self._quiet = ""
+        self._stop = asyncio.Event()
+        self._outside_since: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; returns at once then, whatever hangs."""
+        """Work until `stop` is set; returns at once then, whatever hangs.
+
+        Sets it itself where a driver can be had only by a new container.
+        """
+        self._stop = stop
         duties = [
             asyncio.create_task(self._repeat(self.turn, self._pace.turn), name="inventory"),
             asyncio.create_task(self._repeat(self.beat, self._pace.beat), name="lease"),
@@ -214,8 +222,10 @@ class Agent:
         """What is to be said of the node now; None: nothing, it never had a GPU."""
         try:
             reading = await self._patient.read()
+            self._outside_since = None
         except GpuError as reason:
             self._tell_once(str(reason))
+            self._end_outside(reason)
             return unanswered(self._node, str(reason), before=self._said or self._recalled)
         if reading is None:
             self._tell_once("no NVIDIA driver; looking again at every turn")
@@ -224,6 +234,17 @@ class Agent:
         self._tell_once(preparation.reason)
         described = describe(self._node, reading, preparation, before=self._said)
         return await in_daemon_thread(lambda: self._judging.judge(described, reading))
+
+    def _end_outside(self, reason: GpuError) -> None:
+        """End, to be started anew, once it is certain that this container will not get the driver."""
+        now = self._clock.monotonic()
+        if not isinstance(reason, OutsideError):
+            self._outside_since = None
+        elif self._outside_since is None:
+            self._outside_since = now
+        elif now - self._outside_since >= ANEW:
+            _log.warning("the agent ends, to get the driver with its next container", node=self._node)
+            self._stop.set()
 
     async def _prepared(self) -> Preparation:
         """The preparation, made again where it failed or was undone."""

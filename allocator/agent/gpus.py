@@ -16,6 +16,10 @@ class GpuError(VramshareError):
     """The node's GPUs cannot be read now; the message says why. They may be readable later."""
 
 
+class OutsideError(GpuError):
+    """The host has a driver of which this container has no library, or that of another one; a new container may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a source says at one moment.

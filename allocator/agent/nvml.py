@@ -5,27 +5,35 @@ NVML is initialised on the first reading that finds a driver, and anew after any
 """
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import pynvml
 
-from allocator.agent.gpus import GpuError, GpuUsage, Reading
-from allocator.agent.nvml_calls import NO_DRIVER, optional, recovery, text
+from allocator.agent.gpus import GpuError, GpuUsage, OutsideError, Reading
+from allocator.agent.nvml_calls import NO_DRIVER, OTHER_DRIVER, optional, recovery, text
 from allocator.agent.nvml_usage import usage_of
 from allocator.api.inventory import HEALTHY, Gpu
 from allocator.api.quantities import NO_MEMORY, Memory
 
 
 class NvmlGpus:
-    """The GPUs of this machine."""
+    """The GPUs of this machine.
 
-    def __init__(self) -> None:
+    Args:
+        driver: in a container, the file that stands while the host's kernel has the driver loaded. A container gets
+            the driver's library when it is made, and never again.
+    """
+
+    def __init__(self, *, driver: Path | None = None) -> None:
         self._initialised = False
+        self._driver = driver
 
     def read(self) -> Reading | None:
         """All GPUs now; None without a driver.
 
         Raises:
+            OutsideError: the driver was loaded, or replaced, after this container was made.
             GpuError: NVML as a whole fails, such as when library and kernel module are of different versions.
         """
         try:
@@ -37,6 +45,11 @@ class NvmlGpus:
             cuda = _cuda(optional("nvmlSystemGetCudaDriverVersion_v2"))
         except pynvml.NVMLError as reason:
             self._shut_down()
+            if reason.value in (*NO_DRIVER, OTHER_DRIVER) and self._driver is not None and self._driver.exists():
+                raise OutsideError(
+                    f"the driver is loaded and the agent's container has not got it ({reason}); the agent starts anew "
+                    "now and then. If that does not help: NVIDIA's container toolkit, or the agent's RuntimeClass"
+                ) from None
             if reason.value in NO_DRIVER:
                 return None
             raise GpuError(f"NVML fails: {reason}") from None

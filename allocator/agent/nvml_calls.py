@@ -5,6 +5,8 @@ from typing import Any, Final
 import pynvml
 
 NO_DRIVER: Final = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+OTHER_DRIVER: Final = pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
+"""The library is of another version than the kernel's module."""
 _NOT_THERE: Final = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 
 _ACTIONS: Final = {

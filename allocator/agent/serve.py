@@ -242,7 +242,7 @@ def _source(settings: AgentSettings) -> GpuSource:
         return SimulatedGpus(settings.simulate, books=settings.host_root / STATE.lstrip("/") / "books")
     from allocator.agent.nvml import NvmlGpus  # noqa: PLC0415 - pynvml is an extra; a simulated node needs none
 
-    return NvmlGpus()
+    return NvmlGpus(driver=settings.proc / "driver/nvidia/version" if sight.in_pod(os.environ) else None)
 
 
 def _on_signals() -> asyncio.Event:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from allocator.agent.agent import CHECK_EVERY, Agent, Duties, Pace
-from allocator.agent.gpus import GpuError, Reading
+from allocator.agent.agent import ANEW, CHECK_EVERY, Agent, Duties, Pace
+from allocator.agent.gpus import GpuError, OutsideError, Reading
 from allocator.agent.report import NO_DRIVER, Report
 from allocator.api.inventory import Gpu
 from allocator.api.isolation import Finding, Isolation
@@ -26,6 +26,7 @@ def made(
     patience: float = 30.0,
     attested: Attested | None = None,
     judge: Judge | None = None,
+    clock: FakeClock | None = None,
 ) -> Agent:
     """An agent among stand-ins."""
     return Agent(
@@ -38,7 +39,7 @@ def made(
             attesting=attested or Attested(),
             judging=judge or Judge(),
         ),
-        clock=FakeClock(),
+        clock=clock or FakeClock(),
         pace=Pace(patience=patience),
     )
 
@@ -283,3 +284,19 @@ async def test_stops_at_once_while_the_driver_hangs() -> None:
     stop.set()
     await asyncio.wait_for(running, timeout=30)
     go.set()
+
+
+async def test_an_agent_ends_where_only_a_new_container_gets_the_driver() -> None:
+    """Said in the inventory first; a driver in any other trouble is waited for."""
+    board, clock, stop = Board(), FakeClock(), asyncio.Event()
+    failures = [OutsideError("no library"), GpuError("NVML fails"), *[OutsideError("no library")] * 3, READING]
+    agent = made(Script(*failures), board=board, clock=clock)
+    agent._stop = stop
+    seen = []
+    for _ in failures:
+        await agent.turn()
+        seen.append(stop.is_set())
+        clock.seconds += ANEW / 2
+    assert seen == [False, False, False, False, True, True]
+    assert board.published[0].reason == "no library"
+    assert board.published[-1].usable

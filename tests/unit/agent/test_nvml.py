@@ -11,7 +11,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from allocator.agent.gpus import GpuError
+from allocator.agent.gpus import GpuError, OutsideError
 from allocator.agent.nvml import NvmlGpus
 
 ROOT = Path(__file__).parents[3]
@@ -69,6 +69,25 @@ def test_no_library_is_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A node without NVIDIA's driver is no failure."""
     monkeypatch.setattr(pynvml, "nvmlInit", _raising(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND))
     assert NvmlGpus().read() is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+    ],
+)
+def test_a_driver_that_came_after_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Said to be there and out of reach, instead of absent; likewise one that took another's place."""
+    monkeypatch.setattr(pynvml, "nvmlInit", _raising(code))
+    source = NvmlGpus(driver=tmp_path / "version")
+    if code != pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+        assert source.read() is None
+    (tmp_path / "version").touch()
+    with pytest.raises(OutsideError, match="has not got it"):
+        source.read()
 
 
 @pytest.fixture
