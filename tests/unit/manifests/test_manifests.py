@@ -84,6 +84,8 @@ def test_replicas_stand_on_different_nodes() -> None:
     affinity = deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
     (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["topologyKey"] == "kubernetes.io/hostname"
+    # Kubernetes 1.30 drops matchLabelKeys: without a spare node, a rollout must take a replica away first.
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 1
     (budget,) = (one for one in made if one["kind"] == "PodDisruptionBudget")
     assert budget["spec"]["maxUnavailable"] == 1
 
