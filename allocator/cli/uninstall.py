@@ -8,7 +8,7 @@ The gates are opened twice: before the webhook is taken away, and for those that
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,10 @@ CLUSTER_ROLES: Final = Resource(kind="ClusterRole", plural="clusterroles", group
 CLUSTER_ROLE_BINDINGS: Final = Resource(
     kind="ClusterRoleBinding", plural="clusterrolebindings", group=_RBAC, namespaced=False
 )
-_ATTEMPTS: Final = 8
-"""How often a pod is looked at again because somebody was faster."""
+_ATTEMPTS: Final = 40
+"""How often letting a pod go is tried again."""
+_REST: Final = 0.25
+"""Seconds before each of these."""
 _OURS: Final = f"{names.PART_OF_LABEL}={names.PART_OF}"
 
 
@@ -80,8 +82,11 @@ def releases(pods: Iterable[Mapping[str, Any]]) -> list[Release]:
     return found
 
 
-async def let_go(client: Client, one: Release) -> None:
-    """Do what is to be done with a pod; one that changes meanwhile, by a leader that still runs, is read again.
+async def let_go(client: Client, one: Release, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    """Do what is to be done with a pod; where it is refused, read it and try again.
+
+    A leader that still runs changes pods under our hands, and an API server goes on asking a policy that was deleted
+    for a second or so, until it looks at its policies again.
 
     Raises:
         KubeError: the API server refuses it however often it is asked.
@@ -95,6 +100,7 @@ async def let_go(client: Client, one: Release) -> None:
                 if not again or again[0].uid != one.uid:
                     return
                 one = again[0]
+                await sleep(_REST)
             else:
                 return
         await _once(client, one)
@@ -151,10 +157,10 @@ async def _steps(client: Client, system: str, *, do: bool) -> int:
         count += await _delete_ours(client, resource, do=do)
     count += await _release(client, do=do)
     count += await _delete_ours(client, MUTATING_WEBHOOKS, do=do)
-    count += await _release(client, do=do) if do else 0
     for resource in (DEPLOYMENTS, DAEMONSETS):
         count += await _delete_ours(client, resource, namespace=system, do=do)
     count += await _opt_out(client, do=do)
+    count += await _release(client, do=do) if do else 0  # API servers ask a deleted webhook for a moment longer
     for resource in (CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES):
         count += await _delete_ours(client, resource, do=do)
     return count + await _delete_ours(client, NAMESPACES, do=do)

@@ -57,11 +57,21 @@ class Busy:
         return self.left
 
 
+class Rests:
+    """Time that passes at once."""
+
+    total = 0.0
+
+    async def __call__(self, seconds: float) -> None:
+        """Rest."""
+        self.total += seconds
+
+
 @pytest.mark.asyncio
 async def test_a_pod_that_changes_meanwhile_is_let_go_all_the_same() -> None:
     """A leader that still runs writes reasons into pods that wait."""
     server = Busy(2, pod("other.io/gate", names.GATE, resourceVersion="9"))
-    await let_go(server, releases([pod(names.GATE)])[0])  # type: ignore[arg-type]
+    await let_go(server, releases([pod(names.GATE)])[0], sleep=Rests())  # type: ignore[arg-type]
     assert server.opened == [("9", "/spec/schedulingGates/1")]
 
 
@@ -70,7 +80,7 @@ async def test_a_pod_that_changes_meanwhile_is_let_go_all_the_same() -> None:
 async def test_a_pod_that_waits_no_longer_is_left_alone(left: dict | None) -> None:
     """Gone, granted, or another of the same name."""
     server = Busy(1, left)
-    await let_go(server, releases([pod(names.GATE)])[0])  # type: ignore[arg-type]
+    await let_go(server, releases([pod(names.GATE)])[0], sleep=Rests())  # type: ignore[arg-type]
     assert not server.opened
 
 
@@ -78,4 +88,18 @@ async def test_a_pod_that_waits_no_longer_is_left_alone(left: dict | None) -> No
 async def test_who_refuses_for_good_is_heard() -> None:
     """Another's policy, say: nobody waits for ever."""
     with pytest.raises(InvalidError):
-        await let_go(Busy(1000, pod(names.GATE)), releases([pod(names.GATE)])[0])  # type: ignore[arg-type]
+        await let_go(Busy(1000, pod(names.GATE)), releases([pod(names.GATE)])[0], sleep=Rests())  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_a_deleted_policy_is_outlasted() -> None:
+    """API servers look at their policies every second: for so long the gate may not be opened yet."""
+    rests, server = Rests(), Busy(1000, pod(names.GATE))
+
+    async def sleep(seconds: float) -> None:
+        await rests(seconds)
+        if rests.total > 5:
+            server.times = 0
+
+    await let_go(server, releases([pod(names.GATE)])[0], sleep=sleep)  # type: ignore[arg-type]
+    assert server.opened
