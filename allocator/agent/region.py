@@ -20,9 +20,11 @@ MAGIC: Final = 0x314E4F4947455256
 VERSION: Final = 1
 LONGEST_COMMAND: Final = 16
 
-MOST_GPUS: Final = 64
-MOST_SLOTS: Final = 4096
-LARGEST: Final = 16 << 20
+MOST_GPUS: Final = 16
+MOST_SLOTS: Final = 1024
+"""As many as this layout has. A tenant that claims more has its agent keep a megabyte and work a tenth of a second, for
+each of its containers at every look."""
+LARGEST: Final = 4 << 20
 """Bytes that are read of one region at most; today's largest is 1.4 MiB."""
 
 _HEADER: Final = struct.Struct("<QIIIIIIIIIIQQII")

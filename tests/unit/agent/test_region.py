@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import struct
 import subprocess
@@ -281,3 +282,24 @@ int main(void) {
     return fwrite(image, sizeof image, 1, stdout) != 1;
 }
 """
+
+
+@pytest.mark.parametrize(("name", "bound"), [("GPUS", region.MOST_GPUS), ("SLOTS", region.MOST_SLOTS)])
+def test_no_more_is_read_than_the_layout_has(name: str, bound: int) -> None:
+    """Each entry costs the agent memory and time, and how many there are is the tenant's word."""
+    header = Path(__file__).parents[3] / "native/include/region.h"
+    assert re.findall(rf"#define VS_REGION_{name} (\d+)u", header.read_text()) == [str(bound)]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"slot_count": region.MOST_SLOTS + 1},
+        {"gpu_count": region.MOST_GPUS + 1, "slot_stride": 2048, "slot_offset": 8192},
+    ],
+)
+def test_a_region_that_claims_more_is_refused(claim: dict[str, int]) -> None:
+    """Though the file is large enough for it."""
+    raw = bytes(made(**claim)) + bytes(3 << 20)
+    with pytest.raises(FormatError, match="do not fit"):
+        region.parse(lambda size, offset: raw[offset : offset + size], size=len(raw))
