@@ -41,6 +41,7 @@ class Tracker:
     evict: bool = False
     _told: dict[Key, Verdict] = field(default_factory=dict)
     _seen: dict[Key, Isolation] = field(default_factory=dict)
+    _kinds: dict[Key, str] = field(default_factory=dict)
 
     def recall(self, findings: Iterable[Finding]) -> None:
         """Take over what an earlier agent told, so that it is not told again."""
@@ -54,14 +55,17 @@ class Tracker:
     def look(self, verdicts: Iterable[Verdict]) -> list[Change]:
         """Take in what a look found; what changes by it. Containers that are not in it any more are forgotten."""
         changes = []
-        told, seen = {}, {}
+        told, seen, kinds = {}, {}, {}
         for one in (_short(verdict) for verdict in verdicts):
             key = (one.uid, one.container)
             before, last = self._told.get(key), self._seen.get(key)
-            seen[key] = one.state
+            seen[key], kinds[key] = one.state, one.kind
             if before is not None and before.state is one.state:
-                same = before.kind in ("", one.kind) and before.reason
-                told[key] = replace(one, reason=before.reason) if same else one
+                kind = before.kind or one.kind
+                if kind != one.kind and self._kinds.get(key) == one.kind:
+                    told[key] = one
+                else:  # of two faults that take turns the one that was told stands
+                    told[key] = replace(one, kind=kind, reason=before.reason or one.reason)
             elif one.state is Isolation.ISOLATED and before is None:
                 told[key] = one
             elif last is one.state:
@@ -69,7 +73,7 @@ class Tracker:
                 changes.append(Change(now=one, before=before.state if before else None))
             elif before is not None:
                 told[key] = before
-        self._told, self._seen = told, seen
+        self._told, self._seen, self._kinds = told, seen, kinds
         return changes
 
     def state(self, key: Key) -> Verdict | None:

@@ -42,7 +42,8 @@ def test_what_was_told_stands_word_for_word() -> None:
     for number in range(5):
         tracker.look([replace(BAD, reason=f"process {number}")])
     assert [one.reason for one in tracker.findings()] == ["process 1"]
-    tracker.look([replace(BAD, kind="memory", reason="holds 5Gi")])
+    for _ in range(2):
+        tracker.look([replace(BAD, kind="memory", reason="holds 5Gi")])
     assert [one.reason for one in tracker.findings()] == ["holds 5Gi"]
 
 
@@ -137,3 +138,13 @@ def test_nobody_is_told_where_there_is_nobody_or_nothing() -> None:
     """A pod whose name is not known has no Events; a container that was isolated from the start needs none."""
     assert note(Change(now=replace(BAD, pod="-/u"), before=None)) is None
     assert note(Change(now=GOOD, before=None)) is None
+
+
+def test_faults_that_take_turns_are_not_a_write_each() -> None:
+    """What was told stands until two looks in a row find the other."""
+    tracker = Tracker()
+    said = []
+    for kind in ("map", "map", "region", "map", "region", "map", "region", "region"):
+        tracker.look([replace(DOUBT, kind=kind, reason=kind)])
+        said.append([one.reason for one in tracker.findings()])
+    assert said == [[], *[["map"]] * 6, ["region"]]
