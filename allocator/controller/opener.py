@@ -106,8 +106,7 @@ class Opener:
             fate = await self._admit(first)
             if fate is Fate.REFUSED:
                 # What refuses one of a group refuses them all, most often: before another gate opens, let go.
-                for one in rest:
-                    self._release(one.granted)
+                await asyncio.gather(*(self._let_go(one) for one in rest))
             elif fate is not Fate.UNKNOWN:
                 await asyncio.gather(*(self._admit(one) for one in rest))
         finally:
@@ -152,8 +151,24 @@ class Opener:
             self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
             _log.info("granted from the queue", **about)
         else:
-            self._release(granted)
+            await self._let_go(opening)
         return fate
+
+    async def _let_go(self, opening: Opening) -> None:
+        """Give a grant back that its pod does not take.
+
+        One that stood in the ledger before may have been taken long ago: our picture of the pod may be older than
+        that. So only a pod that is still there without it lets it go; of one that is gone, the reaper decides.
+        """
+        if not opening.fresh:
+            try:
+                current = await self._again(opening.one)
+            except KubeError as reason:
+                _log.warning("queued pod not read", pod=opening.one.name, reason=str(reason))
+                return
+            if current is None or carries(current, opening.granted.grant.allocation.id):
+                return
+        self._release(opening.granted)
 
     def _rest(self, one: Waiting, seconds: float) -> None:
         self._resting[one.uid] = _Rest(one=one, until=self._engine.clock.monotonic() + seconds)

@@ -39,6 +39,13 @@ def test_no_storm_breaks_an_invariant(first):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("seed", [551, 1022, 4053])
+def test_what_a_storm_once_found_stays_mended(seed):
+    """Room kept for a pod that was deleted; a grant that its pod had taken, let go by a leader with an old picture."""
+    done = run(seed)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
 def test_a_seed_replays_exactly():
     """What a failing seed did, it does again, in another process and after other seeds."""
     among_others = run("10-12", "--digests").stdout.splitlines()
