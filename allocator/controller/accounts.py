@@ -137,16 +137,32 @@ class Accounts:
     def resized(self, grant_ids: set[str]) -> None:
         """Grants have another size in their ledger."""
         for grant_id in grant_ids:
-            grant, account = self._find(grant_id), self._accounts.get(self._whose.get(grant_id, ""))
-            if grant is not None and account is not None and grant_id in account.grants:
-                account.used += held(grant) - account.grants[grant_id]
-                account.grants[grant_id] = held(grant)
+            if (grant := self._find(grant_id)) is not None:
+                self._recount(grant)
+
+    @contextmanager
+    def growing(self, grant: Grant) -> Iterator[None]:
+        """Count a grant at its new size while that is being written. What became of it, the ledger tells."""
+        self._recount(grant)
+        try:
+            yield
+        finally:
+            if (shown := self._find(grant.allocation.id)) is not None:
+                self._recount(shown)
 
     def appeared(self, grant_id: str) -> None:
         """Something happened to a pod that carries a grant."""
         account = self._accounts.get(self._whose.get(grant_id, ""))
         if account is not None and self._carried(grant_id):
             account.unseen.pop(grant_id, None)
+
+    def _recount(self, grant: Grant) -> None:
+        """A grant that is counted has another size."""
+        grant_id = grant.allocation.id
+        account = self._accounts.get(self._whose.get(grant_id, ""))
+        if account is not None and grant_id in account.grants:
+            account.used += held(grant) - account.grants[grant_id]
+            account.grants[grant_id] = held(grant)
 
     def _account(self, namespace: str) -> _Account:
         return self._accounts.setdefault(namespace, _Account())

@@ -7,6 +7,7 @@ keep room for it, or tell it what is missing. What was decided is then written, 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -30,6 +31,7 @@ _BATCH = 64
 """Pods and groups decided on before others have a turn in this process."""
 _MOST_LOOKS = 32
 """New places to be kept that are looked for in one round."""
+_FAILED: Final = "cannot be placed because of an error in vramshare; the log of the webhook's leader says which"
 
 Member = tuple[Waiting, Reading]
 
@@ -103,7 +105,7 @@ class Dispatcher:
                 break
             with self._engine.line.deciding(waiting[start].turn):
                 for unit in waiting[start : start + _BATCH]:
-                    self._consider(unit)
+                    self._consider_safely(unit)
             await self._write()
         if self._leads():
             await self._teller.flush()
@@ -126,7 +128,9 @@ class Dispatcher:
         await self._engine.clock.sleep(0)
         results = await asyncio.gather(*(write(one) for one in openings), return_exceptions=True)
         for result in results:
-            if isinstance(result, BaseException):
+            if isinstance(result, Exception):  # its pods are found again in the next round, the others go on
+                _log.error("queued pod not granted, looking again", exc_info=result)
+            elif isinstance(result, BaseException):
                 raise result
 
     def _complain(self) -> None:
@@ -136,6 +140,17 @@ class Dispatcher:
             if self._complained.get(name) != problem:
                 self._recorder.record(quota_note(name, self._engine.world.quotas.uid_of(name), problem))
         self._complained = problems
+
+    def _consider_safely(self, unit: Unit) -> None:
+        """`_consider`; whatever goes wrong with one unit, those behind it have their turn."""
+        try:
+            self._consider(unit)
+        except Exception:  # noqa: BLE001  # whatever it is, the pods behind it matter too, and it is logged
+            first = unit.members[0]
+            _log.exception("waiting pod passed over", pod=first.name, namespace=first.namespace)
+            for one in unit.members:
+                self._engine.line.served(one.uid)
+                self._teller.say(one, _FAILED)
 
     def _consider(self, unit: Unit) -> None:
         """Grant a unit, or tell its pods why not."""

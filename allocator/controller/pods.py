@@ -79,12 +79,14 @@ class PodBook:
         self._watch_binding(key, pod)
         if before == record:
             return
+        if before is not None and before.group != record.group:
+            self._join(before, gone=True)
         self._join(record)
         if not self._count(record) and before is not None and (before.bound or before.pinned):
             self.fleet.remove_pod(record.facts.uid)
             self.signals.room()
         if before is not None and before.allocation != record.allocation:
-            self._carriers.get(before.allocation, {}).pop(before.facts.uid, None)
+            self._carry_no_more(before)
         if record.allocation:
             self._carriers.setdefault(record.allocation, {})[metadata["uid"]] = record.facts
             self.signals.carrier(record.allocation)
@@ -198,6 +200,13 @@ class PodBook:
             members.discard(record.facts.uid)
         if not members:
             del self._groups[key]
+
+    def _carry_no_more(self, before: _Record) -> None:
+        """A pod carries another id now, or none. Anyone may write ever new ones: nothing is kept of the old."""
+        carriers = self._carriers.get(before.allocation, {})
+        carriers.pop(before.facts.uid, None)
+        if not carriers:
+            self._carriers.pop(before.allocation, None)
 
     def _put_down(self, record: _Record) -> None:
         """A UID never comes back: whoever carried it has ended."""

@@ -177,8 +177,9 @@ class Resizer:
             over = quota.excess(engine.world.accounts.used(grant.namespace), held(larger) - held(grant))
             if over and grows(grant.allocation, larger.allocation):
                 raise NoRoomError(over)
-        async with asyncio.timeout(engine.settings.commit.patience):
-            await engine.committer.resize(larger)
+        with engine.world.accounts.growing(larger):  # the queue counts meanwhile, too
+            async with asyncio.timeout(engine.settings.commit.patience):
+                await engine.committer.resize(larger)
         return larger.revision
 
     async def _show(self, pod: _Pod, asked: Allocation) -> bool:

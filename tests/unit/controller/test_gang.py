@@ -254,3 +254,19 @@ async def test_a_group_over_quota_waits_as_a_whole():
         assert held(cluster, "n1", "n2", "n3") == set()
         reason = cluster.annotation("a", names.REASON)
         assert reason == "over the namespace's quota: needs 3 slices; 0 of 2 are in use"
+
+
+async def test_a_pod_that_changes_its_group_counts_in_one():
+    """Else its former group would look begun for ever, and its next pods would not be granted together."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        cluster.run_pod(await allocator.grant(ask("a")))
+        for group in ("train", "other"):
+            pod = cluster.api.see(PODS, "a", namespace="team")
+            annotations = pod["metadata"]["annotations"] | {names.GROUP: group, names.GROUP_SIZE: "1"}
+            cluster.api.put(PODS, pod | {"metadata": pod["metadata"] | {"annotations": annotations}}, namespace="team")
+            await cluster.settle()
+        cluster.queue_pod("b", group="train", group_size="2")
+        await rounds(cluster)
+        assert held(cluster) == {"a"}
+        assert cluster.annotation("b", names.REASON) == "group train starts with 2 pods, and 1 of them are here"

@@ -53,3 +53,16 @@ async def test_names_of_past_pods_are_not_kept():
         assert cluster.ledger().grants == {}
         world = allocator._engine.world
         assert not world.ledgers._unseen
+
+
+async def test_ids_that_a_pod_carried_are_not_kept():
+    """Whoever writes ever new ones into a pod fills no memory of ours."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        for at in range(5):
+            forged = {names.STATUS: names.STATUS_ALLOCATED, names.NODE: "n1", names.ALLOCATION_ID: f"none-{at}"}
+            cluster.api.put(PODS, stray("forged", annotations=forged), namespace="other")
+            await cluster.settle()
+        cluster.api.drop(PODS, "forged", namespace="other")
+        await cluster.settle()
+        assert not allocator._engine.world.pods._carriers

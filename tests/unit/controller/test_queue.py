@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 
 from allocator.api import names
+from allocator.core.arrays import Floats
+from allocator.core.policies import BestFit
+from allocator.core.policies.base import Rows
 from allocator.kube import EVENTS, LEASES, PODS, errors
 from tests.unit.controller.cluster import SYSTEM, Cluster, ask
 
@@ -298,3 +301,27 @@ async def test_a_pod_that_the_webhook_did_not_see_gets_nothing():
         await rounds(cluster)
         assert cluster.ledger().grants == {}
         assert "the webhook did not see the pod" in cluster.annotation("a", names.REASON)
+
+
+class _Broken(BestFit):
+    """A policy of somebody's own that fails."""
+
+    name = "broken"
+
+    def rate(self, rows: Rows) -> Floats:
+        """Fails."""
+        raise ZeroDivisionError(repr(rows))
+
+
+async def test_a_pod_that_cannot_be_handled_holds_up_nobody():
+    """Those before it and behind it are granted, nothing is counted twice, and it is told."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        allocator.policies.register(_Broken())
+        cluster.queue_pod("a", mib=500)
+        cluster.queue_pod("bad", policy="broken")
+        cluster.queue_pod("b", mib=200)
+        await rounds(cluster, 4)
+        assert {grant.pod for grant in cluster.ledger().grants.values()} == {"a", "b"}
+        assert not allocator.fleet.node("n1").assumed
+        assert "error in vramshare" in str(cluster.annotation("bad", names.REASON))

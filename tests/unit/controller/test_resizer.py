@@ -246,6 +246,27 @@ async def test_a_quota_holds_for_growth():
         assert shown(cluster) == 500
 
 
+async def test_a_growth_that_is_being_written_counts_in_the_queue():
+    """A pod that waits does not get what the growing one has been promised of the quota."""
+    cluster = Cluster()
+    api = Pausable(cluster.api)
+    metadata = {"name": "team", "labels": {names.INJECT_LABEL: names.INJECT_ENABLED}}
+    async with cluster.allocator(client=api) as allocator:
+        await start(cluster, allocator, mib=200)
+        cluster.api.put(NAMESPACES, {"metadata": metadata | {"annotations": {names.QUOTA_MEMORY: "600Mi"}}})
+        await cluster.pass_time(1)
+        api.stop_before = ("replace", CONFIGMAPS)
+        want(cluster, "500Mi")
+        await cluster.settle()
+        assert api.paused
+        cluster.queue_pod("b", mib=300)
+        await cluster.pass_time(1)
+        api.resume()
+        await cluster.pass_time(6)
+        assert {grant.pod for grant in cluster.ledger().grants.values()} == {"a"}
+        assert booked(cluster) == 500
+
+
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("verb", ["PUT", "PATCH"])
 async def test_a_lost_request_or_answer_loses_nothing(verb, lost):
