@@ -33,6 +33,19 @@ def held(slices: Iterable[Slice]) -> str:
     return ", ".join(f"{one.memory.rounded()}{f', {one.cores}%' if one.cores else ''} of {one.uuid}" for one in slices)
 
 
+def grant_warning(grant: Grant, *, reason: str, message: str) -> Note:
+    """A warning about the pod of a grant."""
+    return Note(
+        kind="Pod",
+        namespace=grant.namespace,
+        name=grant.pod,
+        uid=grant.uid,
+        reason=reason,
+        message=message,
+        level=WARNING,
+    )
+
+
 def waiting_note(waiting: Waiting, sentence: str) -> Note:
     """A pod waits, and why."""
     return Note(
@@ -48,17 +61,13 @@ def waiting_note(waiting: Waiting, sentence: str) -> Note:
 
 def refused_note(grant: Grant, message: str) -> Note:
     """A waiting pod was granted slices, and something does not let them be written into it."""
-    return Note(
-        kind="Pod",
-        namespace=grant.namespace,
-        name=grant.pod,
-        uid=grant.uid,
+    return grant_warning(
+        grant,
         reason="GrantRefused",
         message=(
             f"could have GPUs on node {grant.allocation.node}, but the change that lets it start was refused; a policy "
             f"or another webhook has to let vramshare's service account patch it: {message}"
         ),
-        level=WARNING,
     )
 
 
@@ -108,14 +117,10 @@ def releasing_note(grant: Grant) -> Note:
 def eviction_note(grant: Grant, reason: str, *, now: bool) -> Note:
     """A pod is not isolated and has to go; `now`: it is going, else a disruption budget keeps it for the moment."""
     what = "evicted" if now else "to be evicted, which a disruption budget forbids for now"
-    return Note(
-        kind="Pod",
-        namespace=grant.namespace,
-        name=grant.pod,
-        uid=grant.uid,
+    return grant_warning(
+        grant,
         reason="NotIsolated",
         message=f"{what}: {reason or 'it is not isolated'} (found by vramshare's agent on {grant.allocation.node})",
-        level=WARNING,
     )
 
 

@@ -2,48 +2,29 @@
 
 from allocator.api.allocation import Allocation
 from allocator.api.grant import Grant
-from allocator.controller.notes import held
+from allocator.controller.notes import grant_warning, held
 from allocator.kube import Note
-from allocator.kube.events import WARNING
 
 
 def restored_note(grant: Grant) -> Note:
     """A pod carries a grant that the ledger had lost, and has it again."""
     parts = "; ".join(held(slices) for slices in grant.allocation.containers.values())
-    return Note(
-        kind="Pod",
-        namespace=grant.namespace,
-        name=grant.pod,
-        uid=grant.uid,
+    return grant_warning(
+        grant,
         reason="GrantRestored",
         message=f"its grant was missing in the ledger of node {grant.allocation.node}; {parts} is booked for it again",
-        level=WARNING,
     )
 
 
 def stopped_note(grant: Grant, why: str) -> Note:
     """A pod has no right to what it carries and is deleted."""
-    return Note(
-        kind="Pod",
-        namespace=grant.namespace,
-        name=grant.pod,
-        uid=grant.uid,
-        reason="Stopped",
-        message=f"deleted: {why}; create it again",
-        level=WARNING,
-    )
+    return grant_warning(grant, reason="Stopped", message=f"deleted: {why}; create it again")
 
 
 def trouble_note(grant: Grant, sentence: str) -> Note:
     """Something is wrong with the GPUs under a pod."""
-    return Note(
-        kind="Pod",
-        namespace=grant.namespace,
-        name=grant.pod,
-        uid=grant.uid,
-        reason="GpuTrouble",
-        message=f"{sentence}; the pod is left alone, and nothing new is granted there",
-        level=WARNING,
+    return grant_warning(
+        grant, reason="GpuTrouble", message=f"{sentence}; the pod is left alone, and nothing new is granted there"
     )
 
 
@@ -66,12 +47,4 @@ def resized_note(grant: Grant, before: Allocation, after: Allocation) -> Note:
 
 def waiting_resize_note(grant: Grant, sentence: str) -> Note:
     """A running pod asks for a size that it cannot have now."""
-    return Note(
-        kind="Pod",
-        namespace=grant.namespace,
-        name=grant.pod,
-        uid=grant.uid,
-        reason="ResizeWaits",
-        message=f"{sentence}; it keeps its size until then",
-        level=WARNING,
-    )
+    return grant_warning(grant, reason="ResizeWaits", message=f"{sentence}; it keeps its size until then")
