@@ -4,7 +4,6 @@ What a pod that was deleted by force held goes on counting until its node's agen
 left, or its node is gone. There is no time-out: memory that may still be held is never promised to another pod.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,6 +13,7 @@ from allocator.api.grant import Grant
 from allocator.controller.engine import Engine
 from allocator.controller.lookups import Lookups
 from allocator.controller.notes import granted_note, releasing_note
+from allocator.controller.touched import Touched
 from allocator.core.giveback import Verdict, holder, made_for, verdict
 from allocator.kube import EventRecorder, KubeError
 
@@ -27,37 +27,29 @@ class Reaper:
         self._engine = engine
         self._recorder = recorder
         self._leading = leading
-        self._touched: set[str] = set()
+        self._touched = Touched()
         self._told: set[str] = set()
-        self._wake = asyncio.Event()
 
     def touched(self, grant_id: str) -> None:
         """Something happened to the pod of this grant."""
         self._touched.add(grant_id)
-        self._wake.set()
 
     def listed(self, gone: set[str], new: set[str]) -> None:
         """Grants have gone from a ledger, or appeared in it; their pods may be here already."""
         for grant_id in gone:
             self._engine.world.pods.forget(grant_id)
         self._engine.world.pods.arrived(new)
-        known = [grant_id for grant_id in new if self._engine.world.pods.carriers(grant_id)]
-        self._touched.update(known)
-        if known:
-            self._wake.set()
+        self._touched.add(*(grant_id for grant_id in new if self._engine.world.pods.carriers(grant_id)))
 
     def reported(self, node: str) -> None:
         """A node's agent has something new to say; it may confirm what is being released."""
-        waiting = [key for key, one in self._engine.world.ledgers.get(node).ledger.grants.items() if one.releasing]
-        self._touched.update(waiting)
-        if waiting:
-            self._wake.set()
+        grants = self._engine.world.ledgers.get(node).ledger.grants
+        self._touched.add(*(key for key, one in grants.items() if one.releasing))
 
     async def follow(self) -> None:
         """Act on what happens, as long as it happens."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._touched.wait()
             self.look_at_touched()
 
     async def sweep_for_ever(self) -> None:
@@ -69,7 +61,7 @@ class Reaper:
 
     def look_at_touched(self) -> None:
         """Decide on the grants whose pods have changed. Needs no question to the API server."""
-        touched, self._touched = self._touched, set()
+        touched = self._touched.take()
         world = self._engine.world
         if not world.synced:
             return

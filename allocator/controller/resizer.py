@@ -18,6 +18,7 @@ from allocator.api.grant import Grant
 from allocator.controller.engine import Engine
 from allocator.controller.recovery_notes import resized_note, waiting_resize_note
 from allocator.controller.resizes import NoRoomError
+from allocator.controller.touched import Touched
 from allocator.core.claims import claim_of, covers
 from allocator.core.giveback import PodFacts, made_for
 from allocator.core.quota import held
@@ -65,14 +66,12 @@ class Resizer:
         self._engine = engine
         self._recorder = recorder
         self._leading = leading
-        self._touched: set[str] = set()
-        self._wake = asyncio.Event()
+        self._touched = Touched()
 
     def touched(self, key: str) -> None:
         """What the pod with this `namespace/name` claims, or whether it wants another size, has changed."""
         if self._concerns(key):
             self._touched.add(key)
-            self._wake.set()
 
     def reported(self, node: str) -> None:
         """A node's agent has something new to say."""
@@ -82,10 +81,8 @@ class Resizer:
     async def follow(self) -> None:
         """Act on what happens, as long as it happens."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            touched, self._touched = self._touched, set()
-            await self._look_at(touched)
+            await self._touched.wait()
+            await self._look_at(self._touched.take())
 
     async def sweep_for_ever(self) -> None:
         """Look at all that waits or shrinks now and again."""

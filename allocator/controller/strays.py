@@ -5,7 +5,6 @@ may have found a way to write what only vramshare writes. What cannot be is stop
 runs already is booked whatever the room: see allocator.core.claims.
 """
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -17,6 +16,7 @@ from allocator.controller.desk import RefusedError
 from allocator.controller.engine import Engine
 from allocator.controller.recovery_notes import restored_note, stopped_note
 from allocator.controller.shelf import read
+from allocator.controller.touched import Touched
 from allocator.core.claims import Fate, claim_of, covers, fate, implausible, may_have_started
 from allocator.core.giveback import PodFacts, made_for
 from allocator.kube import CONFIGMAPS, PODS, EventRecorder, JsonObject, KubeError, NotFoundError, StaleError
@@ -33,14 +33,12 @@ class Strays:
         self._engine = engine
         self._recorder = recorder
         self._leading = leading
-        self._touched: set[str] = set()
-        self._wake = asyncio.Event()
+        self._touched = Touched()
 
     def touched(self, key: str) -> None:
         """The claim of the pod with this `namespace/name` is new or has changed."""
         if self._doubtful(key):
             self._touched.add(key)
-            self._wake.set()
 
     def gone(self, grant_ids: set[str]) -> None:
         """These grants have gone from a ledger; their pods may be here still."""
@@ -52,11 +50,9 @@ class Strays:
     async def follow(self) -> None:
         """Act on what happens, as long as it happens."""
         while True:
-            await self._wake.wait()
+            await self._touched.wait()
             await self._engine.clock.sleep(_SETTLE)
-            self._wake.clear()
-            touched, self._touched = self._touched, set()
-            await self.look_at(touched)
+            await self.look_at(self._touched.take())
 
     async def sweep_for_ever(self) -> None:
         """Look at everything now and again: what had to wait is found by this."""
@@ -134,7 +130,6 @@ class Strays:
             except RefusedError as reason:
                 _log.info("grant not restored, looking again", reason=str(reason), **about)
                 self._touched.add(f"{grant.namespace}/{grant.pod}")
-                self._wake.set()
             else:
                 _log.warning("pod came after its grant had gone; granted again", **about)
                 self._recorder.record(restored_note(grant))
