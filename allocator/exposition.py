@@ -22,9 +22,8 @@ from prometheus_client import (
     Gauge,
     ProcessCollector,
     disable_created_metrics,
+    generate_latest,
 )
-
-from allocator.rendering import render
 
 PATH: Final = "/metrics"
 WORTH_PACKING: Final = 8 * 1024
@@ -136,5 +135,5 @@ async def exposed(app: web.Application, *, host: str, port: int) -> AsyncIterato
 
 def _render(registry: CollectorRegistry) -> tuple[bytes, bytes | None]:
     """The text, and the same compressed where that is worth it."""
-    text = render(registry)
+    text = generate_latest(registry)
     return text, gzip.compress(text, _CHEAPEST) if len(text) >= WORTH_PACKING else None
