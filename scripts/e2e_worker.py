@@ -193,7 +193,7 @@ def main() -> int:
     parser.add_argument("--hold", type=int, required=True, metavar="MIB")
     parser.add_argument("--size", type=int, default=1024, help="rows of the matrices")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two products")
-    parser.add_argument("--control", type=Path, default=Path("/control/pause"))
+    parser.add_argument("--control", type=Path, default=Path("/opt/control/pause"))
     parser.add_argument("--seconds", type=float, help="then end; default: never")
     parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

@@ -2,13 +2,14 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from devcluster.kubelet.context import NodeContext
 from devcluster.kubelet.env import Context, resolve_command, resolve_env
 from devcluster.kubelet.materials import Materials
-from devcluster.kubelet.mounts import image_binds, make_sub_paths, plan_mounts, rewrite, rewritten
+from devcluster.kubelet.mounts import check_visible, image_binds, make_sub_paths, plan_mounts, rewrite, rewritten
 from devcluster.kubelet.plan import PROCESS, Bind, Plan
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -18,7 +19,7 @@ async def build_plan(node: NodeContext, container: Mapping[str, Any], materials:
     """Decide everything about the next run of ``container``.
 
     Raises:
-        ConfigError: something that it refers to is missing.
+        ConfigError: something that it refers to is missing, or a mount hides what it runs from.
         NvidiaError: the NVIDIA runtime refuses it.
     """
     pod = materials.view
@@ -37,6 +38,7 @@ async def build_plan(node: NodeContext, container: Mapping[str, Any], materials:
         env, argv = rewritten(env, binds), tuple(rewrite(word, binds) for word in argv)
         cwd = rewrite(cwd, binds)
     else:
+        check_visible(binds, (sys.prefix, *injection.needs))
         binds.append(_termination_log(container, scratch))
     security = {**(spec.get("securityContext") or {}), **(container.get("securityContext") or {})}
     return Plan(

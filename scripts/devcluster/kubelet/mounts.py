@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devcluster.kubelet.expansion import expand
-from devcluster.kubelet.plan import Bind
+from devcluster.kubelet.plan import Bind, is_below
 from devcluster.kubelet.sources import ConfigError
 from devcluster.kubelet.volumes import Volume
 
@@ -58,6 +58,23 @@ def make_sub_paths(binds: Sequence[Bind], volumes: Sequence[Volume]) -> None:
             ):
                 os.makedirs(bind.source)
                 os.chmod(bind.source, os.stat(volume.path).st_mode & 0o7777)
+
+
+def check_visible(binds: Sequence[Bind], needed: Sequence[str]) -> None:
+    """Refuse a mount that covers what a container runs from.
+
+    A container here sees the machine's own files, this checkout among them; a real image has no such files to cover.
+
+    Raises:
+        ConfigError: a mount lies above or at one of the ``needed`` paths.
+    """
+    for bind in binds:
+        for path in needed:
+            if is_below(path, [bind.target]):
+                raise ConfigError(
+                    f"mountPath {bind.target} would hide {path}, which containers of the embedded cluster need; "
+                    "mount at another path or move the checkout"
+                )
 
 
 def rewritten(env: Mapping[str, str], binds: Sequence[Bind]) -> dict[str, str]:

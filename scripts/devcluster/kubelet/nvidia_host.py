@@ -31,6 +31,8 @@ class Injection:
     hide: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    """Host files that must be where they are in the container too."""
 
 
 class NvidiaRuntime:
@@ -88,7 +90,7 @@ class NvidiaRuntime:
             binds.append(Bind(source=self._cache, target="/etc/ld.so.cache", read_only=True))
         else:
             extra["LD_LIBRARY_PATH"] = ":".join(filter(None, [self._libraries, env.get("LD_LIBRARY_PATH", "")]))
-        return Injection(binds=tuple(binds), hide=self._driver_files, env=extra)
+        return Injection(binds=tuple(binds), hide=self._driver_files, env=extra, needs=(self._libraries,))
 
 
 def _described(description: str) -> dict[str, Any]:

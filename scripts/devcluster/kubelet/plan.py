@@ -7,6 +7,7 @@ shim runs without site-packages.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 NAMESPACES = "namespaces"
 """Isolation by mount, PID and UTS namespaces, made as real root."""
@@ -66,3 +67,8 @@ class Plan:
         for name in ("argv", "hide", "devices", "private_mounts"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+def is_below(path: str, folders: Sequence[str]) -> bool:
+    """Tell whether ``path`` is one of ``folders`` or inside one."""
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)

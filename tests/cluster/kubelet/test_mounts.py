@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from devcluster.kubelet.hostfolder import HostFolder
-from devcluster.kubelet.mounts import image_binds, plan_mounts, rewrite
+from devcluster.kubelet.mounts import check_visible, image_binds, plan_mounts, rewrite
 from devcluster.kubelet.payload import Origin
 from devcluster.kubelet.plan import Bind
 from devcluster.kubelet.sources import ConfigError, Sources
@@ -69,6 +69,19 @@ def test_sub_paths_cannot_leave_the_volume(inner: str) -> None:
     """A subPath with dots cannot reach other volumes or the host."""
     with pytest.raises(ConfigError, match="not within volume path"):
         mounts({"name": "v", "mountPath": "/a", "subPath": inner})
+
+
+@pytest.mark.parametrize("path", ["/", "/check", "/check/work/venv", "/check/work/"])
+def test_a_mount_over_what_containers_run_from_is_refused(path: str) -> None:
+    """With both paths: the container would only say that a program or a library is not there."""
+    with pytest.raises(ConfigError, match=r"mountPath /\S* would hide /check/work/venv"):
+        check_visible(mounts({"name": "v", "mountPath": path}), ["/check/work/venv", "/lib/driver"])
+
+
+def test_mounts_beside_and_inside_are_let_pass() -> None:
+    """A common prefix of names hides nothing."""
+    beside = [{"name": "v", "mountPath": path} for path in ("/chec", "/check/work/venv/x", "/check/other", "/lib/d")]
+    check_visible(mounts(*beside), ["/check/work/venv", "/lib/driver"])
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 from devcluster.kubelet.leftovers import mounts_below
-from devcluster.kubelet.plan import Bind, Plan
-from devcluster.kubelet.shim.rootfs import inside, is_below, top_mounts
+from devcluster.kubelet.plan import Bind, Plan, is_below
+from devcluster.kubelet.shim.rootfs import inside, top_mounts
 from devcluster.kubelet.shim.skeleton import parents
 from hypothesis import given
 from hypothesis import strategies as st

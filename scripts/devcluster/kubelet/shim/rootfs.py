@@ -10,9 +10,9 @@ Order matters and is: writable layer, the host's other mounts, /proc, /dev, hidd
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from devcluster.kubelet.plan import USER_NAMESPACES, Bind, Plan
+from devcluster.kubelet.plan import USER_NAMESPACES, Bind, Plan, is_below
 from devcluster.kubelet.shim import skeleton, system
 
 _OWN = ("/proc", "/dev")
@@ -67,11 +67,6 @@ def top_mounts(mountinfo: str) -> Iterator[str]:
         if path != "/" and not is_below(path, seen):
             seen.append(path)
             yield path
-
-
-def is_below(path: str, folders: Sequence[str]) -> bool:
-    """Tell whether ``path`` is one of ``folders`` or inside one."""
-    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def _overlay(scratch: str) -> str:
