@@ -35,6 +35,8 @@ class Loaded(Enum):
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
+    STUCK = "stuck"
+    """Reading it hangs, and with it the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,9 @@ class _Case:
                 found.append((Isolation.VIOLATED, "preload", f"{_shown(user)} runs without the interposer"))
             elif user.loaded is Loaded.UNKNOWN:
                 reason = f"the memory map of {_shown(user)} cannot be read (the agent needs CAP_SYS_PTRACE)"
+                found.append((Isolation.UNVERIFIED, "map", reason))
+            elif user.loaded is Loaded.STUCK:
+                reason = f"reading the memory map of {_shown(user)} hangs (does it, too: state D in ps?)"
                 found.append((Isolation.UNVERIFIED, "map", reason))
             elif region is None or not in_region(region, user.process):
                 why = self.seen.problem if self.seen and self.seen.problem else "it is not in its container's region"

@@ -73,3 +73,47 @@ class Patient(Generic[T]):
         except Exception as reason:
             # Whatever a broken driver makes pynvml throw is a reading that failed.
             raise GpuError(f"reading the GPUs fails: {type(reason).__name__}: {reason}") from reason
+
+
+class Bounded:
+    """Calls what a tenant can make hang: a file of its processes, whose memory or file system does not answer.
+
+    A call that is late is left behind. While one hangs no other is made for the same tenant, so that each costs the
+    wait once and keeps one thread. For one thread at a time.
+
+    Args:
+        seconds: that a call may take.
+    """
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self._seconds = seconds
+        self._hung: dict[str, threading.Thread] = {}
+
+    def call(self, tenant: str, function: Callable[[], T]) -> T:
+        """What the function returns.
+
+        Raises:
+            TimeoutError: it has not come in time, or an earlier call for the tenant still hangs.
+            Exception: the function raised it.
+        """
+        self._hung = {name: thread for name, thread in self._hung.items() if thread.is_alive()}
+        if tenant in self._hung:
+            raise TimeoutError("an earlier call hangs")
+        answer: list[T] = []
+        problem: list[Exception] = []
+
+        def work() -> None:
+            try:
+                answer.append(function())
+            except Exception as raised:  # noqa: BLE001 - handed on to whoever waits
+                problem.append(raised)
+
+        thread = threading.Thread(target=work, name="bounded", daemon=True)
+        thread.start()
+        thread.join(self._seconds)
+        if thread.is_alive():
+            self._hung[tenant] = thread
+            raise TimeoutError("no answer in time")
+        if problem:
+            raise problem[0]
+        return answer[0]

@@ -9,6 +9,7 @@ from typing import Final
 from allocator.agent.gpus import GpuUsage
 from allocator.agent.hostproc import HostProcess, Identity, Mapped, Proc
 from allocator.agent.judge import Loaded, User
+from allocator.agent.patience import Bounded
 from allocator.agent.trust import DELIVERED
 
 AGAIN: Final = 300.0
@@ -25,12 +26,14 @@ class Users:
         trusted: the interposers that count, as memory maps identify them.
         monotonic: seconds that never go back.
         brought: whether a pod's own file, which its process has mapped as given, counts as an interposer.
+        bounded: makes the calls that a pod's process can make hang.
     """
 
     proc: Proc
     trusted: Callable[[], frozenset[str]]
     monotonic: Callable[[], float]
     brought: Callable[[Path, str], bool] = lambda _file, _mapped: False
+    bounded: Bounded = field(default_factory=Bounded)
     _processes: dict[Identity, HostProcess] = field(default_factory=dict)
     _checked: dict[Identity, float] = field(default_factory=dict)
 
@@ -85,25 +88,31 @@ class Users:
         if process.owner is None:
             return User(process=process, memory=held, loaded=Loaded.UNKNOWN)
         try:
-            loaded = self._loaded(process.identity, trusted)
+            loaded = self._loaded(process.identity, process.owner.uid, trusted)
         except (FileNotFoundError, ProcessLookupError):
             return None
+        except TimeoutError:
+            loaded = Loaded.STUCK
         except OSError:
             loaded = Loaded.UNKNOWN
         return User(process=process, memory=held, loaded=loaded)
 
-    def _loaded(self, identity: Identity, trusted: frozenset[str] | None) -> Loaded:
+    def _loaded(self, identity: Identity, pod: str, trusted: frozenset[str] | None) -> Loaded:
         now = self.monotonic()
         checked = self._checked.get(identity)
         if checked is not None and now - checked < AGAIN:
             return Loaded.YES
         if trusted is None:
             return Loaded.UNKNOWN
-        mapped = self.proc.interposers(identity)
-        if not any(one.file in trusted or self._brought(identity, one) for one in mapped):
+        if not self.bounded.call(pod, lambda: self._has_one(identity, trusted)):
             return Loaded.NO
         self._checked[identity] = now
         return Loaded.YES
+
+    def _has_one(self, identity: Identity, trusted: frozenset[str]) -> bool:
+        """Whether it has mapped an interposer that counts."""
+        mapped = self.proc.interposers(identity)
+        return any(one.file in trusted or self._brought(identity, one) for one in mapped)
 
     def _brought(self, identity: Identity, one: Mapped) -> bool:
         """Whether it is the copy of an interposer that a pod brought along."""

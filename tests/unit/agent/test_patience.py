@@ -7,7 +7,7 @@ import time
 import pytest
 
 from allocator.agent.gpus import GpuError, Reading
-from allocator.agent.patience import Patient, in_daemon_thread
+from allocator.agent.patience import Bounded, Patient, in_daemon_thread
 
 
 class Stuck:
@@ -82,3 +82,24 @@ async def test_a_blocking_function_runs_beside_the_loop() -> None:
     """The result comes back, and the thread is not the loop's."""
     assert await in_daemon_thread(threading.get_ident) != threading.get_ident()
     assert await in_daemon_thread(time.monotonic) > 0
+
+
+def test_a_bounded_call_answers_or_raises_as_its_function_does() -> None:
+    """The wait changes neither."""
+    bounded = Bounded(30.0)
+    assert bounded.call("pod", lambda: 7) == 7
+    with pytest.raises(PermissionError, match="maps"):
+        bounded.call("pod", Failing(PermissionError("maps")).read)
+
+
+def test_a_hung_call_costs_its_tenant_alone() -> None:
+    """No second one is made for it until the first has ended; others are answered meanwhile."""
+    source, bounded = Stuck(), Bounded(0.05)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            bounded.call("hostile", source.read)
+    assert (source.calls, bounded.call("other", lambda: 7)) == (1, 7)
+    (hung,) = bounded._hung.values()
+    source.go.set()
+    hung.join()
+    assert bounded.call("hostile", lambda: 8) == 8

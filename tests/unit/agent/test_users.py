@@ -4,6 +4,7 @@ import hashlib
 import mmap
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from allocator.agent.gpus import GpuProcess, GpuUsage
 from allocator.agent.hostproc import Proc, parse_maps
 from allocator.agent.judge import Loaded
+from allocator.agent.patience import Bounded
 from allocator.agent.sight import BLIND, blind
 from allocator.agent.trust import DELIVERED, Trust, installed, read
 from allocator.agent.users import AGAIN, Users
-from tests.unit.agent.test_hostproc import UID, put, stat_of
+from tests.unit.agent.test_hostproc import ID, UID, put, stat_of
 
 GPU, GPU_B = "GPU-a", "GPU-b"
 FILE = "08:01 99"
@@ -71,6 +73,26 @@ def test_processes_that_are_not_there(scene: Scene) -> None:
     """What they hold is told apart: ended, or of a PID namespace that cannot be seen."""
     usages = [GpuUsage(uuid=GPU, processes=(GpuProcess(10, 5), GpuProcess(0, 7), GpuProcess(11, None)))]
     assert scene.users.look(usages) == ((), {GPU: 12})
+
+
+def test_a_process_that_hangs_keeps_nobody(scene: Scene) -> None:
+    """A map that does not come is said of its pod's processes alone, and is read once it comes."""
+    scene.users.bounded = Bounded(0.05)
+    scene.put(10, maps="")
+    scene.put(11)
+    scene.put(12, cgroup=f"0::/kubepods/burstable/pod{UID[:-1]}0/{ID}\n")
+    pipe = scene.root / "10/maps"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    for _ in range(2):
+        assert scene.look(10, 11, 12) == {10: Loaded.STUCK, 11: Loaded.STUCK, 12: Loaded.YES}
+    assert [one.name for one in threading.enumerate()].count("bounded") == 1
+    (hung,) = (one for one in threading.enumerate() if one.name == "bounded")
+    with pipe.open("wb"):
+        pass
+    hung.join()
+    scene.put(10)
+    assert scene.look(10, 11, 12) == {10: Loaded.YES, 11: Loaded.YES, 12: Loaded.YES}
 
 
 def test_the_hosts_own_processes_need_no_interposer(scene: Scene) -> None:
