@@ -13,6 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import structlog
+
+_log = structlog.get_logger(__name__)
+
 WAIT: Final = 5.0
 """Seconds that one wait takes at most; then GPUs that have appeared since are listened to as well."""
 AGAIN: Final = 30.0
@@ -49,10 +53,12 @@ class Listener:
     Attributes:
         ears: what hears.
         now: UTC.
+        again: seconds before the next attempt where there is nothing to listen to.
     """
 
     ears: Ears
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    again: float = AGAIN
     _heard: deque[Xid] = field(default_factory=lambda: deque(maxlen=_MOST))
     _pause: threading.Event = field(default_factory=threading.Event)
 
@@ -74,8 +80,16 @@ class Listener:
 
     def _run(self) -> None:
         while not self._pause.is_set():
-            if not self.ears.listen(lambda uuid, number: self._heard.append(Xid(uuid, number, self.now()))):
-                self._pause.wait(AGAIN)
+            if not self._listened():
+                self._pause.wait(self.again)
+
+    def _listened(self) -> bool:
+        try:
+            return self.ears.listen(lambda uuid, number: self._heard.append(Xid(uuid, number, self.now())))
+        except Exception:  # noqa: BLE001 - logged; nobody else waits for it
+            # Whatever a broken driver makes pynvml throw, errors to come must still be heard.
+            _log.exception("listening for errors of GPUs fails; the next attempt follows")
+            return False
 
 
 class NvmlEars:

@@ -96,6 +96,33 @@ def test_the_simulated_drivers_events(tmp_path: Path) -> None:
     assert heard == [(GPU, 79), (GPU, 48)]
 
 
+class Raising:
+    """Ears that fail in a way that nobody foresaw, and hear then."""
+
+    def __init__(self) -> None:
+        self.failed = False
+        self.heard = threading.Event()
+
+    def listen(self, heard: Callable[[str, int], None]) -> bool:
+        """Fail once."""
+        if not self.failed:
+            self.failed = True
+            raise UnicodeDecodeError("utf-8", b"", 0, 1, "no name")
+        heard(GPU, 79)
+        self.heard.set()
+        return False
+
+
+def test_listening_goes_on_after_any_failure() -> None:
+    """Or the first odd answer of a driver would be the last that is heard."""
+    ears = Raising()
+    listener = Listener(ears, now=lambda: START, again=0.001)
+    listener.start()
+    assert ears.heard.wait(60)
+    listener.stop()
+    assert listener.taken()[0] == Xid(GPU, 79, START)
+
+
 class Waiting:
     """Ears that hear one thing and then hang, as a driver in trouble does."""
 

@@ -109,6 +109,8 @@ def test_the_agent_has_the_powers_it_needs_and_no_more(base: dict[tuple[str, str
     assert context["capabilities"] == {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]}
     assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
     assert "privileged" not in context
+    # Or AppArmor would hide the memory maps of processes under other profiles from it.
+    assert context["appArmorProfile"] == {"type": "Unconfined"}
     writable = [one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly")]
     assert names.DEFAULT_HOST_DIR in writable
     assert "/host" not in writable
