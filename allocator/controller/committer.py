@@ -64,6 +64,8 @@ class Committer:
         self._metrics = metrics
         self._desks: dict[str, Desk] = {}
         self._timers: set[asyncio.Task[None]] = set()
+        self._written = float("-inf")
+        self._took = 0.0
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,9 +207,10 @@ class Committer:
     async def _drain(self, node: str, desk: Desk) -> None:
         """Write until nothing urgent is left."""
         while desk.urgent:
-            # Whoever is ready to ask for more on this node may join this write; in a burst it is worth a wait.
-            burst = self._clock.monotonic() - desk.written < self._settings.burst
-            await self._clock.sleep(min(desk.took, self._settings.company) if burst else 0)
+            # Whoever is ready to ask for more on this node may join this write; in a burst, of which the node's first
+            # grant may be one, it is worth a wait.
+            burst = self._clock.monotonic() - self._written < self._settings.burst
+            await self._clock.sleep(min(self._took, self._settings.company) if burst else 0)
             written = await self._write_safely(node, desk)
             desk.failures = 0 if written else desk.failures + 1
             if not desk.seen:
@@ -240,8 +243,8 @@ class Committer:
             return await self._put(node, Kept(ledger=after, metadata=kept.metadata), desk, changes)
         finally:
             desk.flying = frozenset()
-            desk.written = self._clock.monotonic()
-            desk.took = desk.written - started
+            self._written = self._clock.monotonic()
+            self._took = self._written - started
             self._settle(node, desk)
 
     async def _put(self, node: str, wanted: Kept, desk: Desk, changes: Changes) -> bool:

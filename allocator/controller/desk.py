@@ -36,8 +36,6 @@ class Desk:
         flying: ids of grants in a write that is under way.
         task: writes while there is something to write.
         failures: writes in a row that did not go through.
-        written: when the last write ended, in seconds of the monotonic clock.
-        took: how long it took, in seconds.
     """
 
     adds: dict[str, tuple[Grant, asyncio.Future[None]]] = field(default_factory=dict)
@@ -53,8 +51,6 @@ class Desk:
     flying: frozenset[str] = frozenset()
     task: "asyncio.Task[None] | None" = None
     failures: int = 0
-    written: float = float("-inf")
-    took: float = 0.0
 
     @property
     def urgent(self) -> bool:

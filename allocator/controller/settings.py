@@ -55,10 +55,10 @@ class CommitSettings:
     Attributes:
         patience: seconds that one grant may take, all attempts together; less than a webhook's time-out.
         attempts: how often one grant is planned anew after other replicas were faster.
-        company: seconds that a ledger write waits for further grants at most, if the same node's ledger was written
-            so recently that this looks like a burst; it waits as long as the last write took. Grants that arrive
+        company: seconds that a ledger write waits for further grants at most, if any ledger was written so
+            recently that this looks like a burst; it waits as long as the last write took. Grants that arrive
             during a write go into the next in any case.
-        burst: seconds between two writes of one ledger up to which they look like one.
+        burst: seconds between two writes of this replica up to which they look like one.
         lazy: seconds that marks of seen pods wait for a grant to ride with.
     """
 

@@ -35,6 +35,29 @@ async def test_concurrent_grants_share_writes():
         cluster.check()
 
 
+async def test_in_a_burst_a_nodes_first_grant_waits_for_company():
+    """As long as the last write took, whichever ledger that was: what comes meanwhile is written with it."""
+    cluster = Cluster("n1", "n2")
+
+    def slow(verb, path, _body):
+        if verb in {"POST", "PUT"} and "configmaps" in path:
+            cluster.clock.advance(0.02)
+
+    commit = CommitSettings(patience=30, company=0.03, burst=0.1)
+    async with cluster.allocator(commit=commit) as allocator:
+        cluster.api.before = slow
+        await allocator.grant(ask("a", mib=1000))
+        asked = []
+        for name in ("b", "c"):
+            asked.append(asyncio.create_task(allocator.grant(ask(name, mib=500))))
+            await cluster.settle()
+        assert cluster.ledger_writes() == 1
+        cluster.clock.advance(0.02)
+        granted = await asyncio.gather(*asked)
+        assert {one.grant.allocation.node for one in granted} == {"n2"}
+        assert cluster.ledger_writes() == 2
+
+
 async def test_a_burst_beyond_capacity_fills_and_no_more():
     """Forty ask for what ten can have: ten get it, thirty hear why not."""
     cluster = Cluster()
