@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import yaml
@@ -71,7 +72,7 @@ def install(plan: Plan) -> None:
     show.say("cluster gets everything else: namespace, accounts, roles, and the registration of the webhook by URL.")
     port = _free_port()
     overlay = _write_overlay(plan, port=port)
-    show.run(f"kubectl apply -k {overlay}")
+    show.run(f"kubectl apply -k {quote(str(overlay))}")
     _start_webhook(plan, port)
     for node, agent in plan.agents.items():
         _start_agent(plan, node, agent, _kubeconfig(plan, AGENT, node=node))
@@ -96,7 +97,7 @@ def uninstall(plan: Plan) -> None:
     plan.show.text(f"kubectl -n {TEAM} delete pods --all --force --grace-period=0")
     plan.show.text(f"kubectl delete namespace {TEAM} --wait=false")
     overlay = os.path.relpath(plan.folder / "install")
-    plan.show.text(f"kubectl delete -k {overlay} --wait=false")
+    plan.show.text(f"kubectl delete -k {quote(overlay)} --wait=false")
 
 
 def _start_webhook(plan: Plan, port: int) -> None:
@@ -137,7 +138,7 @@ def _write_overlay(plan: Plan, *, port: int) -> Path:
     overlay = plan.folder / "install"
     overlay.mkdir(parents=True, exist_ok=True)
     local = ROOT / "manifests" / "overlays" / "local"
-    objects = list(yaml.safe_load_all(plan.show.text(f"kubectl kustomize {local}")))
+    objects = list(yaml.safe_load_all(plan.show.text(f"kubectl kustomize {quote(str(local))}")))
     (registration,) = (one for one in objects if one["kind"] == "MutatingWebhookConfiguration")
     client = {"url": f"https://127.0.0.1:{port}/mutate"}
     patch = [

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Self
 
 import yaml
@@ -89,7 +90,7 @@ class Hollow:
         objects = [_node_object(node) for node in self._nodes]
         file = self._folder / "simulated-nodes.yaml"
         file.write_text(yaml.safe_dump_all(objects))
-        self._show.run(f"kubectl apply -f {file}")
+        self._show.run(f"kubectl apply -f {quote(str(file))}")
         for node in self._nodes:
             status = json.dumps({"status": _status()})
             self._show.text(f"kubectl patch node {node.name} --subresource=status --type=merge -p '{status}'")
@@ -108,7 +109,7 @@ class Hollow:
             leases = [_lease_object(node) for node in self._nodes]
             file = self._folder / "leases.yaml"
             file.write_text(yaml.safe_dump_all(leases))
-            self._show.text(f"kubectl apply -f {file}")
+            self._show.text(f"kubectl apply -f {quote(str(file))}")
             self._end.wait(HEARTBEAT)
 
 

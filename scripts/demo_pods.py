@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import yaml
@@ -81,7 +82,7 @@ def pod_of(stage: Stage, worker: Worker) -> dict[str, Any]:
     template["metadata"]["name"] = f"{worker.name}-0-0"
     file = stage.folder / f"{worker.name}-pod.yaml"
     file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", **template}, sort_keys=False))
-    stage.show.run(f"kubectl -n {TEAM} apply -f {file}")
+    stage.show.run(f"kubectl -n {TEAM} apply -f {quote(str(file))}")
     return stage.show.until(f"{worker.name} has a pod", first, seconds=_APPEAR)
 
 

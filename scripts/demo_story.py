@@ -3,6 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from demo_install import SYSTEM, TEAM
@@ -73,8 +74,8 @@ def _share(stage: Stage, title: str, workers: tuple[Worker, ...]) -> None:
     show = stage.show
     show.title(title)
     for one in workers:
-        show.run(f"cat {one.file}")
-    files = " ".join(f"-f {one.file}" for one in workers)
+        show.run(f"cat {quote(str(one.file))}")
+    files = " ".join(f"-f {quote(str(one.file))}" for one in workers)
     show.run(f"kubectl -n {TEAM} apply {files}")
     pods = [granted_pod_of(stage, one) for one in workers]
     if stage.kubelets:
@@ -145,7 +146,8 @@ def _measure(stage: Stage, workers: tuple[Worker, ...]) -> None:
             f"{one.name} is shown its slice as if it were the GPU", total == granted, f"{total} of {granted} MiB"
         )
         show.claim(f"{one.name} uses what it holds and its context", one.hold <= used <= granted, f"{used} MiB")
-    tables = "".join(show.run(f"vramshare top --once --host-root {stage.host_root(node)}") for node in stage.nodes)
+    roots = [quote(str(stage.host_root(node))) for node in stage.nodes]
+    tables = "".join(show.run(f"vramshare top --once --host-root {root}") for root in roots)
     for one in workers:
         row = re.search(rf"{TEAM}/{one.name}-\w+-\w+ .*? (\d+)Mi +\d+Mi", tables)
         seen = int(row[1]) if row else 0
@@ -159,8 +161,8 @@ def _wall(stage: Stage, title: str, *, greedy: Worker, neighbours: tuple[Worker,
     if stage.unwalled:
         show.skip("the driver refuses what goes beyond the slice, and the neighbours go on", stage.unwalled)
         return
-    show.run(f"cat {greedy.file}")
-    show.run(f"kubectl -n {TEAM} apply -f {greedy.file}")
+    show.run(f"cat {quote(str(greedy.file))}")
+    show.run(f"kubectl -n {TEAM} apply -f {quote(str(greedy.file))}")
     before = {one: progress(stage, one)[0] for one in neighbours}
     logs = f"kubectl -n {TEAM} logs {greedy.name}"
     show.until(

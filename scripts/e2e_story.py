@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from shlex import quote
 from typing import Any, Final
 
 import yaml
@@ -187,7 +188,7 @@ def _evicted(meter: Meter, results: Results, show: Show) -> None:
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": TEAM}}
     file = meter.stage.folder / "eviction.json"
     file.write_text(json.dumps(eviction))
-    show.run(f"kubectl create --raw /api/v1/namespaces/{TEAM}/pods/{name}/eviction -f {file}")
+    show.run(f"kubectl create --raw /api/v1/namespaces/{TEAM}/pods/{name}/eviction -f {quote(str(file))}")
     results.rates["while B is evicted"] = meter.rates(A)
     _replaced(meter, before)
     after = _pod(meter, B)
@@ -265,7 +266,7 @@ def _pause(meter: Meter, worker: Worker, seconds: float) -> None:
 def _apply(meter: Meter, document: dict[str, Any], name: str) -> None:
     file = meter.stage.folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False))
-    meter.stage.show.run(f"kubectl -n {TEAM} apply -f {file}")
+    meter.stage.show.run(f"kubectl -n {TEAM} apply -f {quote(str(file))}")
 
 
 def deployment(worker: Worker, *, model: str, python: str) -> dict[str, Any]:
