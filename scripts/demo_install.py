@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -40,11 +40,13 @@ class AgentPlan:
 
     Attributes:
         host_root: where its node's file system is seen.
-        description: of its simulated GPUs; None: it has real ones.
+        description: of its simulated GPUs; None: it asks NVML.
+        environment: in which it finds an NVML that is not the machine's.
     """
 
     host_root: Path
     description: Path | None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _start_agent(plan: Plan, node: str, agent: AgentPlan, kubeconfig: Path) -> N
     argv += ["--metrics-host", "127.0.0.1", "--metrics-port", 0]
     if agent.description:
         argv += ["--simulate", agent.description]
-    plan.processes.start(f"agent-{node}", argv)
+    plan.processes.start(f"agent-{node}", argv, **agent.environment)
 
 
 def _kubeconfig(plan: Plan, account: str, *, node: str = "") -> Path:

@@ -120,6 +120,14 @@ class Show:
 
 
 def environment(kubeconfig: Path) -> dict[str, str]:
-    """What commands run with: this kubeconfig, and no proxy in front of loopback."""
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    """What commands run with: this kubeconfig, and no proxy in front of loopback.
+
+    Where this machine is itself a pod, its processes must not take the demo's cluster for that one: an agent in a pod
+    that sees no host's processes says so, and proves nothing.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith("KUBERNETES_")
+    }
     return {**kept, "KUBECONFIG": str(kubeconfig), "NO_PROXY": "*", "no_proxy": "*"}

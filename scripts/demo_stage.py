@@ -1,6 +1,7 @@
 """Sets the stage: a cluster (our own or a given one) with GPU nodes, and vramshare installed in it."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from typing import Final
 import demo_install
 from demo_nodes import REAL, SIMULATED, DemoNode, Hollow, write_cluster, write_descriptions
 from demo_processes import Processes
-from demo_show import Show, environment
+from demo_show import DemoError, Show, environment
 from devcluster.kubelet.plan import PROCESS
 from devcluster.kubelet.runtime import detect_isolation
 
@@ -49,14 +50,22 @@ class Stage:
 
 
 @contextmanager
-def set_up(folder: Path, *, given: Path | None, nodes: tuple[DemoNode, ...] = ()) -> Iterator[Stage]:
+def set_up(
+    folder: Path, *, given: Path | None, nodes: tuple[DemoNode, ...] = (), nvml: bool = False
+) -> Iterator[Stage]:
     """Everything running, and all of it stopped afterwards.
 
     Args:
         folder: for the demo's files; may hold an earlier run's.
         given: kubeconfig of a control plane to use; None: start the embedded cluster.
         nodes: its GPU nodes; none: the simulated ones, and this machine's own where it has a GPU.
+        nvml: whether agents of simulated nodes ask the simulated driver's NVML, as they would a real one.
+
+    Raises:
+        DemoError: it cannot be.
     """
+    if re.search(r"[\s:]", str(folder)):  # the nodes' folders lie in it
+        raise DemoError(f"the folder {str(folder)!r} has a space or a colon, which a preload cannot; use --dir ANOTHER")
     nodes = nodes or (SIMULATED if given or not real_gpu() else (*SIMULATED, REAL))
     descriptions = write_descriptions(folder / "gpus")
     kubeconfig = given.resolve() if given else folder / "cluster" / "kubeconfig"
@@ -74,14 +83,24 @@ def set_up(folder: Path, *, given: Path | None, nodes: tuple[DemoNode, ...] = ()
             show=show,
             folder=folder,
             processes=processes,
-            agents={
-                node.name: demo_install.AgentPlan(stage.host_root(node), descriptions.get(node.name)) for node in nodes
-            },
+            agents={node.name: _agent(stage, node, None if nvml else descriptions.get(node.name)) for node in nodes},
         )
         if given:
             stack.callback(demo_install.uninstall, plan)
         demo_install.install(plan)
         yield stage
+
+
+def fake_driver(state: Path) -> dict[str, str]:
+    """The environment in which a program finds the simulated driver, with its state in this folder."""
+    return {"FAKEGPU_DIR": str(state), "LD_LIBRARY_PATH": str(ROOT / "native" / "build" / "fakegpu")}
+
+
+def _agent(stage: Stage, node: DemoNode, description: Path | None) -> demo_install.AgentPlan:
+    """The agent of a node; without a description it asks NVML."""
+    root = stage.host_root(node)
+    driver = {} if node.real or description else fake_driver(root / "run/fakegpu")
+    return demo_install.AgentPlan(root, description, driver)
 
 
 def real_gpu() -> bool:

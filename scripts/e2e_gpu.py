@@ -56,7 +56,7 @@ def main() -> int:
 def _play(options: argparse.Namespace, folder: Path) -> int:
     node = FAKE if options.fake else REAL
     before = _native(options, folder)
-    with set_up(folder, given=None, nodes=(node,)) as stage:
+    with set_up(folder, given=None, nodes=(node,), nvml=True) as stage:
         if stage.unwalled:
             raise DemoError(stage.unwalled)
         results = Results(native={name: rate for name, (rate, _) in before.items()})

@@ -15,13 +15,12 @@ from typing import Any, Final
 from demo_install import TEAM, VRAMSHARE
 from demo_nodes import DemoNode
 from demo_show import DemoError
-from demo_stage import ROOT, Stage
+from demo_stage import Stage, fake_driver
 
 MIB: Final = 1024**2
 PATIENCE: Final = 120.0
 """Seconds within which anything that the cluster has to do is done; PyTorch takes its time to load."""
 _WORKER: Final = Path(__file__).with_name("e2e_worker.py")
-_BUILD: Final = ROOT / "native" / "build"
 _NVML: Final = """
 import json, sys, pynvml
 pynvml.nvmlInit()
@@ -137,7 +136,7 @@ def plain(state: Path | None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMSHARE_", "LD_PRELOAD"))}
     if state is None:
         return kept
-    return {**kept, "FAKEGPU_DIR": str(state), "LD_LIBRARY_PATH": str(_BUILD / "fakegpu")}
+    return {**kept, **fake_driver(state)}
 
 
 def rate(lines: Sequence[Mapping[str, Any]]) -> float:

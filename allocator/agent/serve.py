@@ -143,7 +143,10 @@ class _Parts:
         settings = self.settings
         trust = Trust(settings.host_dir)
         users = Users(
-            proc=_proc(settings), trusted=trust.identities, monotonic=self.clock.monotonic, brought=trust.brought
+            proc=process_table(settings),
+            trusted=trust.identities,
+            monotonic=self.clock.monotonic,
+            brought=trust.brought,
         )
         senses = Senses(
             usage=Patient(source.usage, patience=settings.pace.patience),
@@ -183,7 +186,7 @@ class _Parts:
             await self.clock.sleep(_TIDY)
             try:
                 gone = await in_daemon_thread(
-                    lambda: tidy(settings.host_dir, ledger.ledger, _proc(settings), now=self.clock.now())
+                    lambda: tidy(settings.host_dir, ledger.ledger, process_table(settings), now=self.clock.now())
                 )
                 if gone:
                     _log.info("old interposers removed", files=[one.name for one in gone])
@@ -201,7 +204,7 @@ class _Parts:
             health=health,
             neighbourhood=neighbourhood,
             listener=listener,
-            booted=_proc(settings).booted,
+            booted=process_table(settings).booted,
             now=self.clock.now,
         )
 
@@ -231,9 +234,12 @@ def _activity(settings: AgentSettings, one: Container) -> Mapping[str, int]:
     return activity(folder, one) if folder else {}
 
 
-def _proc(settings: AgentSettings) -> Proc:
-    if settings.simulate:
-        return SimulatedProc(settings.proc, records=settings.host_root / RECORDS)
+def process_table(settings: AgentSettings) -> Proc:
+    """Where it is told whose a process is."""
+    records = settings.host_root / RECORDS
+    # The embedded cluster's nodes have no control groups, with this machine's own GPU as little as with simulated ones.
+    if settings.simulate or records.is_dir():
+        return SimulatedProc(settings.proc, records=records)
     return Proc(settings.proc)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 
 _KERNEL = ("/dev", "/proc", "/sys")
-_STANDARD = ("etc", "opt", "run", "tmp", "var/lib/kubelet/pods", "var/log/pods")
+_STANDARD = ("etc", "opt", "run/devcluster/processes", "tmp", "var/lib/kubelet/pods", "var/log/pods")
 
 
 @dataclasses.dataclass(frozen=True)
