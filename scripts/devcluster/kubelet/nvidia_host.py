@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pynvml
 import yaml
 
 from devcluster.kubelet.hostfolder import HostFolder
@@ -19,6 +20,7 @@ from devcluster.kubelet.plan import PROCESS, Bind
 STATE = "/run/fakegpu"
 """Where the fake driver looks for its description, its books and the file ``visible``."""
 _CONTROL_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+_DRIVER = "libcuda.so.1"
 _DRIVER_LIBRARIES = ("libcuda.so", "libnvidia-ml.so")
 _DEVICE_NODE = re.compile(r"/dev/nvidia(\d+)")
 
@@ -44,6 +46,7 @@ class NvidiaRuntime:
         self._description = gpus
         self._cache = ""
         self._driver_files: tuple[str, ...] = ()
+        self._search = ""
         self.gpus = NodeGpus(mode=mode or ENV)
 
     async def prepare(self, isolation: str) -> None:
@@ -53,6 +56,8 @@ class NvidiaRuntime:
         paths = [line.rpartition(" => ")[2] for line in listing.splitlines() if " => " in line]
         self._driver_files = tuple(path for path in paths if os.path.basename(path).startswith(_DRIVER_LIBRARIES))
         _write_configuration(self._host, self.gpus)
+        if self.gpus.kind == REAL:
+            self._search = unlisted_driver(self._driver_files, os.environ.get("LD_LIBRARY_PATH", ""))
         if self.gpus.kind == FAKE:
             state = self._host.host_path(STATE)
             os.makedirs(state, exist_ok=True)
@@ -74,11 +79,11 @@ class NvidiaRuntime:
         if seen is None:
             return Injection(hide=self._driver_files)
         if self.gpus.kind == REAL:
-            return Injection(devices=_real_devices(seen))
+            found = {"LD_LIBRARY_PATH": _joined(self._search, env)} if self._search else {}
+            return Injection(devices=_real_devices(seen), env=found)
         names = ",".join(gpu.uuid for gpu in seen)
         if isolation == PROCESS:
-            search = ":".join(filter(None, [self._libraries, env.get("LD_LIBRARY_PATH", "")]))
-            state = self._host.host_path(STATE)
+            search, state = _joined(self._libraries, env), self._host.host_path(STATE)
             return Injection(env={"LD_LIBRARY_PATH": search, "FAKEGPU_DIR": state, "FAKEGPU_VISIBLE": names})
         _write(f"{scratch}.visible", names + "\n")
         binds = [
@@ -89,13 +94,13 @@ class NvidiaRuntime:
         if self._cache:
             binds.append(Bind(source=self._cache, target="/etc/ld.so.cache", read_only=True))
         else:
-            extra["LD_LIBRARY_PATH"] = ":".join(filter(None, [self._libraries, env.get("LD_LIBRARY_PATH", "")]))
+            extra["LD_LIBRARY_PATH"] = _joined(self._libraries, env)
         return Injection(binds=tuple(binds), hide=self._driver_files, env=extra, needs=(self._libraries,))
 
 
 def _described(description: str) -> dict[str, Any]:
     if description == "real":
-        return {"kind": REAL, "gpus": tuple(_real_gpus())}
+        return {"kind": REAL, "gpus": real_gpus()}
     if description in {"", "none"}:
         return {"kind": NONE}
     parser = configparser.ConfigParser(interpolation=None)
@@ -104,14 +109,33 @@ def _described(description: str) -> dict[str, Any]:
     return {"kind": FAKE, "gpus": tuple(Gpu(uuid=uuid, index=i) for i, uuid in enumerate(parser.sections()))}
 
 
-def _real_gpus() -> list[Gpu]:
-    found = []
-    for path in glob.glob("/proc/driver/nvidia/gpus/*/information"):
-        with open(path, encoding="utf-8") as file:
-            facts = dict(line.split(":", 1) for line in file if ":" in line)
-        minor = int(facts["Device Minor"].strip())
-        found.append(Gpu(uuid=facts["GPU UUID"].strip(), index=minor))
-    return sorted(found, key=lambda gpu: gpu.index)
+def real_gpus() -> tuple[Gpu, ...]:
+    """The machine's GPUs, in the order of their device nodes.
+
+    NVML is asked: /proc/driver/nvidia has question marks for the UUID of a GPU that no program has opened yet.
+    """
+    pynvml.nvmlInit()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(at) for at in range(pynvml.nvmlDeviceGetCount())]
+        found = [Gpu(pynvml.nvmlDeviceGetUUID(one), pynvml.nvmlDeviceGetMinorNumber(one)) for one in handles]
+    finally:
+        pynvml.nvmlShutdown()
+    return tuple(sorted(found, key=lambda gpu: gpu.index))
+
+
+def unlisted_driver(listed: Sequence[str], search: str) -> str:
+    """The folder of the real driver where only this process' LD_LIBRARY_PATH names it; empty where the loader knows.
+
+    A container does not inherit that variable, and the real runtime makes the driver known to a container's loader.
+    """
+    if any(os.path.basename(path) == _DRIVER for path in listed):
+        return ""
+    return next((one for one in search.split(":") if one and os.path.exists(f"{one}/{_DRIVER}")), "")
+
+
+def _joined(folder: str, env: Mapping[str, str]) -> str:
+    """A search path with one more folder, in front."""
+    return ":".join(filter(None, [folder, env.get("LD_LIBRARY_PATH", "")]))
 
 
 def _real_devices(seen: Sequence[Gpu]) -> tuple[str, ...]:
