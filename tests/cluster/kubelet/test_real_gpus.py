@@ -23,8 +23,6 @@ def test_gpus_and_their_device_nodes_as_nvml_tells_them(tmp_path: Path) -> None:
     """UUIDs that grants name, also of GPUs that nothing has opened before."""
     gpus = "".join(f"[{uuid}]\nmodel = Tesla T4\nmemory = 1Gi\n" for uuid in (FIRST, SECOND))
     (tmp_path / "gpus.ini").write_text(gpus)
-        "".join(f"[{uuid}]\nmodel = Tesla T4\nmemory = 1Gi\n" for uuid in (FIRST, SECOND))
-    )
     environment = {"FAKEGPU_DIR": str(tmp_path), "LD_LIBRARY_PATH": str(DRIVER), "PYTHONPATH": str(ROOT / "scripts")}
     said = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", PROGRAM], env={**os.environ, **environment}, capture_output=True, text=True, check=True
