@@ -115,12 +115,9 @@ class Resizer:
                 pod = await self._read(key)
                 if pod is None:
                     continue
-                behind = pod.grant.allocation != pod.shown and not current(pod.grant, pod.shown)
-                if names.RESIZE in pod.annotations or behind:
-                    await self._resize(pod)
-                else:
-                    await self._settle(pod)
-            except (KubeError, TimeoutError) as reason:
+                if names.RESIZE not in pod.annotations or await self._refused(pod):
+                    await self._keep(pod)
+            except (KubeError, TimeoutError, NoRoomError) as reason:
                 # A patch may have been applied. What came of it is read again at the next look.
                 _log.warning("size not changed yet", pod=key, reason=str(reason))
 
@@ -142,24 +139,35 @@ class Resizer:
             return None
         return _Pod(json=pod, shown=said.allocation, grant=replace(grant, pod=facts.name, uid=facts.uid))
 
-    async def _resize(self, pod: _Pod) -> None:
-        """Give the pod the size that it asks for, or tell it why not."""
+    async def _refused(self, pod: _Pod) -> bool:
+        """Give the pod the size that it asks for; whether it cannot have it, and has been told so."""
         allocation = pod.grant.allocation
         inventory = self._engine.world.inventories.get(allocation.node)
         if inventory is None:
-            return
+            return False
         try:
-            # Without the mark the wish was withdrawn amid a growth: what is shown is shown again, to be settled.
-            asked = wanted(pod.annotations, pod.shown, inventory) if names.RESIZE in pod.annotations else pod.shown
+            asked = wanted(pod.annotations, pod.shown, inventory)
             revision = pod.grant.revision
-            if asked != pod.shown or pod.grant.allocation != pod.shown:
+            if asked != pod.shown or allocation != pod.shown:
                 revision = await self._book(pod, asked)
         except (RequestError, NoRoomError) as reason:
-            await self._wait(pod, str(reason))
-            return
-        if await self._show(pod, marked(asked, revision)) and asked != pod.shown:
+            return not await self._wait(pod, str(reason))
+        if await self._show(pod, marked(asked, revision), done=True) and asked != pod.shown:
             _log.info("resized", pod=pod.grant.pod, namespace=pod.grant.namespace, allocation=allocation.id)
             self._recorder.record(resized_note(pod.grant, pod.shown, asked))
+        return False
+
+    async def _keep(self, pod: _Pod) -> None:
+        """The pod stays as it is: what is booked beyond that comes free, be it of a wish that was given up or refused.
+
+        Raises:
+            NoRoomError: its grant has changed meanwhile.
+        """
+        if pod.grant.allocation == pod.shown or current(pod.grant, pod.shown):
+            await self._settle(pod)
+        else:  # booked for a growth that was never shown: what is shown is shown again, to be settled
+            revision = await self._book(pod, pod.shown)
+            await self._show(pod, marked(pod.shown, revision), done=False)
 
     async def _book(self, pod: _Pod, asked: Allocation) -> int:
         """Have the ledger count the larger of all sizes that the container may use; the revision at which it does.
@@ -179,21 +187,22 @@ class Resizer:
                 await engine.committer.resize(larger)
         return larger.revision
 
-    async def _show(self, pod: _Pod, asked: Allocation) -> bool:
-        """Write the size into the pod's annotations; whether it took it."""
+    async def _show(self, pod: _Pod, asked: Allocation, *, done: bool) -> bool:
+        """Write a size into the pod's annotations, with `done` as the one that was wanted; whether it took it."""
         changes: dict[str, str | None] = {
             names.allocation_annotation(container): allocation_text(slices, tenant=tenant_name(asked.id, container))
             for container, slices in asked.containers.items()
         }
-        mark: dict[str, str | None] = {names.RESIZE: None} if names.RESIZE in pod.annotations else {}
+        mark: dict[str, str | None] = {names.RESIZE: None} if done else {}
         return await self._patch(pod, changes | mark)
 
-    async def _wait(self, pod: _Pod, sentence: str) -> None:
-        """Tell the pod why it has its old size; once for each reason."""
-        if pod.annotations.get(names.RESIZE) not in (None, sentence) and await self._patch(
-            pod, {names.RESIZE: sentence}
-        ):
+    async def _wait(self, pod: _Pod, sentence: str) -> bool:
+        """Tell the pod why it has its old size, once for each reason; whether that was to be done, or tried."""
+        if pod.annotations[names.RESIZE] == sentence:
+            return False
+        if await self._patch(pod, {names.RESIZE: sentence}):
             self._recorder.record(waiting_resize_note(pod.grant, sentence))
+        return True
 
     async def _patch(self, pod: _Pod, changes: Mapping[str, str | None]) -> bool:
         """Change annotations of just this version of a pod; False: it has another by now, which brings it back here."""

@@ -189,6 +189,44 @@ async def test_a_wish_that_is_withdrawn_amid_a_growth_leaves_nothing_booked():
         assert (shown(cluster), booked(cluster)) == (400, 400)
 
 
+async def test_a_refused_wish_holds_back_nothing_of_an_earlier_shrink():
+    """The pod was made smaller and now wants more than there is: what it gave up is free all the same."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        await start(cluster, allocator, "a", "b")
+        want(cluster, "100Mi")
+        await cluster.pass_time(2)
+        want(cluster, "900Mi")
+        await cluster.pass_time(2)
+        agent_settles(cluster)
+        await cluster.pass_time(20)
+        sentence = "needs 800Mi more on GPU-n1-0 on node n1; 500Mi is free there"
+        assert (shown(cluster), booked(cluster), mark(cluster)) == (100, 100, sentence)
+
+
+async def test_a_wish_that_grows_beyond_what_there_is_leaves_nothing_booked():
+    """The ledger had the first size, the pod never did; the second is refused, and the pod has what it had."""
+    cluster = Cluster()
+    async with cluster.allocator() as allocator:
+        await start(cluster, allocator)
+
+        def fault(verb, path, _body):
+            if verb == "PATCH" and "/pods/" in path:
+                raise errors.UnreachableError("down")
+
+        cluster.api.before = fault
+        want(cluster, "700Mi")
+        await cluster.pass_time(2)
+        assert (shown(cluster), booked(cluster)) == (400, 700)
+        want(cluster, "1200Mi")
+        cluster.api.before = lambda *_: None
+        await cluster.pass_time(20)
+        agent_settles(cluster)
+        await cluster.pass_time(20)
+        assert (shown(cluster), booked(cluster)) == (400, 400)
+        assert "1000Mi" in str(mark(cluster))
+
+
 async def test_growing_again_amid_a_shrink_needs_no_agent():
     """The ledger holds as much still."""
     cluster = Cluster()
