@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 LONGEST_VALUE: Final = 4096
 """Characters of one request annotation; a longer one is a mistake or an attack."""
+MOST_CONTAINERS: Final = 64
+"""Of one pod, that have slices. A grant is kept in its node's ledger, which all pods of the node share and which holds
+1 MiB at most."""
 _DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 
 
@@ -145,6 +148,13 @@ def parse_pod(pod: Mapping[str, Any]) -> PodRequest | None:
         syntax = Syntax.ANNOTATIONS
     if not requests:
         return None
+    if len(requests) > MOST_CONTAINERS:
+        raise RequestError(
+            where="pod",
+            value=f"{len(requests)} containers with GPU slices",
+            problem=f"a pod has at most {MOST_CONTAINERS}",
+            remedy="let several pods ask",
+        )
     return PodRequest(
         containers=_with_policies(requests, asked, list(containers)),
         models=_choice(asked, names.MODELS),
@@ -223,9 +233,10 @@ def _with_policies(
     requests: tuple[ContainerRequest, ...], asked: Mapping[str, str], known: list[str]
 ) -> tuple[ContainerRequest, ...]:
     """The requests, each with its container's own policy, else the pod's."""
+    members = set(known)
     for key, value in asked.items():
         name = key.removeprefix(names.CORES_POLICY_PREFIX)
-        if name != key and name not in known:
+        if name != key and name not in members:
             raise _annotation_error(key, value, f"the pod has no container {name!r}", _name_one(known))
     found = []
     for one in requests:
@@ -251,7 +262,8 @@ def _from_annotations(
     own = _own_containers(asked, known)
     wide = any(key in asked for key in _SIZES) and not (settled and own)
     chosen = _chosen(asked, pod, known) if wide or not own else []
-    members = [name for name in known if name in own or name in chosen]
+    having = own.union(chosen)
+    members = [name for name in known if name in having]
     result = []
     for name in members:
         pod_wide = name in chosen
@@ -269,12 +281,13 @@ def _from_annotations(
 def _own_containers(asked: Mapping[str, str], known: Iterable[str]) -> set[str]:
     """Containers with annotations of their own; each must exist."""
     known = list(known)
+    members = set(known)
     own = set()
     for key, value in asked.items():
         for prefix in names.SIZE_PREFIXES:
             if key.startswith(prefix):
                 name = key.removeprefix(prefix)
-                if name not in known:
+                if name not in members:
                     raise _annotation_error(key, value, f"the pod has no container {name!r}", _name_one(known))
                 own.add(name)
     return own
@@ -284,9 +297,9 @@ def _chosen(asked: Mapping[str, str], pod: Mapping[str, Any], known: list[str]) 
     """The containers that the pod-wide sizes are meant for."""
     text = asked.get(names.CONTAINERS)
     if text is not None:
-        listed = _list(names.CONTAINERS, text)
+        listed, members = _list(names.CONTAINERS, text), set(known)
         for name in listed:
-            if name not in known:
+            if name not in members:
                 raise _annotation_error(names.CONTAINERS, text, f"the pod has no container {name!r}", _name_one(known))
         return listed
     mains = [one.get("name", "") for one in (pod.get("spec") or {}).get("containers") or ()]

@@ -7,6 +7,8 @@ only then does the second pass find its own work and leave it alone.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import orjson
+
 from allocator.api import names
 from allocator.api.quantities import Memory
 from webhook.mutation.shapes import Json
@@ -55,23 +57,31 @@ def mounts(container: str, delivery: Delivery = Delivery.HOST) -> list[Json]:
 def with_ours(items: Iterable[Json] | None, wanted: Iterable[Json]) -> list[Json]:
     """A list of volumes or of mounts in which, of ours, exactly the wanted ones are.
 
-    Those that stand there rightly keep their places; the rest is appended.
+    Those that stand there rightly keep their places; the rest is appended. Either list may be as long as a hostile
+    pod can be.
     """
-    missing = list(wanted)
+    missing: dict[bytes, list[Json]] = {}
+    for item in wanted:
+        missing.setdefault(_identity(item), []).append(item)
     result = []
     for item in items or ():
-        if item in missing:
-            missing.remove(item)
-        elif is_reserved(item.get("name", "")):
-            continue
+        if is_reserved(item.get("name", "")):
+            if not (same := missing.get(_identity(item))):
+                continue
+            same.pop()
         result.append(item)
-    return [*result, *missing]
+    return [*result, *(item for same in missing.values() for item in same)]
 
 
 def brought(pod_spec: Mapping[str, Any]) -> list[str]:
     """Names of the pod's volumes that are reserved for us."""
     found = (volume.get("name", "") for volume in pod_spec.get("volumes") or ())
     return [name for name in found if is_reserved(name)]
+
+
+def _identity(item: Json) -> bytes:
+    """What two equal items have in common."""
+    return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
 
 
 def _library_volumes(settings: MutationSettings, delivery: Delivery) -> list[Json]:

@@ -32,7 +32,8 @@ def with_request(after: Mapping[str, str], before: Mapping[str, str], *, ours: b
         RequestError: a new size cannot be read.
     """
     changed = {key: value for key, value in after.items() if names.is_request(key) and before.get(key) != value}
-    sizes = {key: value for key, value in changed.items() if _resizable(key, before)}
+    resizable = _resizable(before)
+    sizes = {key: value for key, value in changed.items() if key in resizable}
     stays = sorted(changed.keys() - sizes.keys())
     if stays:
         notes.add(f"annotation {stays[0]} stays as it was; to change it, delete the pod and create it anew")
@@ -50,10 +51,12 @@ def _containers(before: Mapping[str, str]) -> list[str]:
     return [key.removeprefix(names.ALLOCATION_PREFIX) for key in before if key.startswith(names.ALLOCATION_PREFIX)]
 
 
-def _resizable(key: str, before: Mapping[str, str]) -> bool:
+def _resizable(before: Mapping[str, str]) -> frozenset[str]:
+    """The annotations by which a granted pod's slices change their size."""
     if before.get(names.STATUS) != names.STATUS_ALLOCATED:
-        return False
-    return any(key in (general, *map(own, _containers(before))) for general, own, _ in _SIZES)
+        return frozenset()
+    containers = _containers(before)
+    return frozenset(key for general, own, _ in _SIZES for key in (general, *map(own, containers)))
 
 
 def _applied(kept: Mapping[str, str], sizes: Mapping[str, str], containers: list[str]) -> dict[str, str]:

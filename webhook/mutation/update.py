@@ -13,6 +13,7 @@ from webhook.mutation.conflicts import refuse_device_lists
 from webhook.mutation.outcome import Notes
 from webhook.mutation.resources import without_gpu_resources
 from webhook.mutation.shapes import (
+    CONTAINER_LISTS,
     Json,
     annotations_of,
     labels_of,
@@ -34,7 +35,8 @@ def normalise(new: Mapping[str, Any], old: Mapping[str, Any], *, ours: bool, not
     """
     answers = ours and names.STATUS in annotations_of(new) and _results(new) != _results(old)
     pod = _with_deliverer(new, old)
-    pod = with_containers(pod, lambda kind, container: _container(container, _same(old, kind, container)))
+    before = _containers(old)
+    pod = with_containers(pod, lambda kind, container: _container(container, before[kind].get(container["name"])))
     old_spec = spec_of(old)
     kept = [volume for volume in old_spec.get("volumes") or () if files.is_reserved(volume.get("name", ""))]
     pod = with_spec(pod, volumes=files.with_ours(spec_of(pod).get("volumes"), kept))
@@ -95,13 +97,9 @@ def _container(new: Json, old: Mapping[str, Any] | None) -> Json:
     return result
 
 
-def _same(old: Mapping[str, Any], kind: str, container: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The container of this name in the old object."""
-    for one in spec_of(old).get(kind) or ():
-        if one.get("name") == container["name"]:
-            found: Mapping[str, Any] = one
-            return found
-    return None
+def _containers(pod: Mapping[str, Any]) -> dict[str, dict[str, Json]]:
+    """The pod's containers, by the name of their list and by their own."""
+    return {kind: {one["name"]: one for one in spec_of(pod).get(kind) or ()} for kind in CONTAINER_LISTS}
 
 
 def _scheduling(pod: Json, old: Mapping[str, Any]) -> Json:
