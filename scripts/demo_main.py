@@ -6,13 +6,11 @@ product: webhook, allocator, agents, the interposer in every container.
 """
 
 import argparse
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
+from demo_folder import Workspace, asked_path, workspace
 from demo_install import TEAM
 from demo_show import DemoError
 from demo_stage import Stage, set_up
@@ -23,26 +21,32 @@ def main() -> int:
     """Play the demo; the process' exit code."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the story; exit code 0 only if every claim held")
-    parser.add_argument("--kubeconfig", type=Path, help="play on this control plane instead of the embedded one")
-    parser.add_argument("--dir", type=Path, help="the demo's folder, kept; default: a temporary one")
+    parser.add_argument("--kubeconfig", type=asked_path, help="play on this control plane instead of the embedded one")
+    parser.add_argument("--dir", type=asked_path, help="the demo's folder, kept; default: a temporary one")
     args = parser.parse_args()
+    if args.kubeconfig and not args.kubeconfig.is_file():
+        parser.error(f"--kubeconfig {args.kubeconfig}: there is no such file")
     catch_signals()
-    folder = (args.dir or Path(tempfile.mkdtemp(prefix="vramshare-demo-"))).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    with workspace(args.dir, prefix="vramshare-demo-") as space:
+        try:
+            return _all(args, space)
+        except DemoError as reason:
+            space.kept = True
+            print(f"\nThe demo cannot go on: {reason}\nLogs are in {space.path}/logs", file=sys.stderr, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+
+
+def _all(args: argparse.Namespace, space: Workspace) -> int:
+    """The demo in its folder."""
     started = time.monotonic()
-    try:
-        with set_up(folder, given=args.kubeconfig) as stage:
-            _play(stage)
-            code = _sum_up(stage, seconds=time.monotonic() - started)
-            if not args.once:
-                _stay(stage)
-    except DemoError as reason:
-        print(f"\nThe demo cannot go on: {reason}\nLogs are in {folder}/logs", file=sys.stderr, flush=True)
-        return 1
-    except KeyboardInterrupt:
-        code = 130
-    if not args.dir and not code:
-        shutil.rmtree(folder, ignore_errors=True)
+    with set_up(space.path, given=args.kubeconfig) as stage:
+        _play(stage)
+        code = _sum_up(stage, seconds=time.monotonic() - started)
+        space.kept = space.kept or bool(code)
+        if not args.once:
+            _stay(stage)
     return code
 
 

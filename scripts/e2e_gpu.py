@@ -1,28 +1,28 @@
 """vramshare on a real GPU from end to end: two workers, an over-allocator, a kill, a restart, a resize, an eviction.
 
-Embedded cluster, webhook, allocator, NVML agent and interposer are the product's own; the workers are PyTorch where it
-is installed for this interpreter (or --python) and the driver's API otherwise. What is measured is printed as it is
-found, then as a table, and written as JSON. With --fake the GPU is simulated: the same story, and figures that say
-nothing about a GPU.
+Embedded cluster, webhook, allocator, NVML agent and interposer are the product's own; the workers are PyTorch where
+--python has it (by default the first python3 on PATH that does), and the driver's API otherwise. What is measured is
+printed as it is found, then as a table, and written as JSON. With --fake the GPU is simulated: the same story, and
+figures that say nothing about a GPU.
 """
 
 import argparse
 import json
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from demo_folder import asked_path, workspace
 from demo_main import catch_signals
-from demo_nodes import REAL, SIMULATED, DemoNode
+from demo_nodes import REAL, SIMULATED
 from demo_show import DemoError, Show
-from demo_stage import Stage, real_gpu, set_up
-from e2e_measure import A, B, Meter, alone, plain, spread
+from demo_stage import real_gpu, set_up
+from e2e_measure import A, B, Meter, OneGpu, alone, first_gpu, plain, simulated_gpu, spread
 from e2e_story import Results, tell
+from interpreters import itself, with_torch
 
 FAKE = SIMULATED[0]
 
@@ -34,36 +34,49 @@ def main() -> int:
     )
     parser.add_argument("--fake", action="store_true", help="on the simulated driver")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter of the workers")
-    parser.add_argument("--json", type=Path, help="write what was measured there")
-    parser.add_argument("--dir", type=Path, help="folder for files and logs, kept; default: a temporary one")
+    parser.add_argument("--python", type=asked_path, help="interpreter of the workers")
+    parser.add_argument("--json", type=asked_path, help="write what was measured there")
+    parser.add_argument("--dir", type=asked_path, help="folder for files and logs, kept; default: a temporary one")
     options = parser.parse_args()
     if not options.fake and not real_gpu():
         parser.error("no NVIDIA GPU here; --fake plays the story on the simulated driver")
+    if options.python and not options.python.is_file():
+        parser.error(f"--python {options.python}: there is no such file; name an interpreter by its path")
+    if options.python:
+        options.python = itself(options.python)
+    else:
+        options.python = Path(sys.executable) if options.fake else with_torch()
     catch_signals()
-    folder = (options.dir or Path(tempfile.mkdtemp(prefix="vramshare-e2e-"))).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        failed = _play(options, folder)
-    except DemoError as reason:
-        print(f"\nIt cannot go on: {reason}\nLogs are in {folder}/logs", file=sys.stderr, flush=True)
-        return 1
-    if not options.dir and not failed:
-        shutil.rmtree(folder, ignore_errors=True)
+    with workspace(options.dir, prefix="vramshare-e2e-") as space:
+        try:
+            failed = _play(options, space.path)
+            space.kept = space.kept or bool(failed)
+        except DemoError as reason:
+            space.kept = True
+            print(f"\nIt cannot go on: {reason}\nLogs are in {space.path}/logs", file=sys.stderr, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            return 130
     return failed
 
 
 def _play(options: argparse.Namespace, folder: Path) -> int:
     node = FAKE if options.fake else REAL
-    before = _native(options, folder)
+    gpu = simulated_gpu(node) if options.fake else first_gpu()
+    before = _native(options, folder, gpu)
     with set_up(folder, given=None, nodes=(node,), nvml=True) as stage:
         if stage.unwalled:
             raise DemoError(stage.unwalled)
-        results = Results(native={name: rate for name, (rate, _) in before.items()})
-        tell(Meter(stage, node, options.python, options.seconds), results, model=_model(stage, node))
+        results = Results(native={name: rate for name, (rate, _) in before.items()}, engine=before[A.name][1])
         show = stage.show
-    after = _native(options, folder)
+        try:
+            tell(Meter(stage, node, gpu, options.python, options.seconds), results)
+        except DemoError as reason:  # what was measured so far is still worth having
+            results.missing["the rest of the story"] = str(reason)
+            show.claim("the story comes to its end", held=False, found=str(reason))
+    after = _native(options, folder, gpu)
     said = _document(options, results, {name: (before[name][0], after[name][0]) for name in before}, show)
+    said["gpu"] = gpu.name
     show.title(f"{show.held} claims held, {len(show.failed)} failed, {len(show.skipped)} skipped")
     print(table(said), flush=True)
     if options.json:
@@ -71,7 +84,7 @@ def _play(options: argparse.Namespace, folder: Path) -> int:
     return 1 if show.failed else 0
 
 
-def _native(options: argparse.Namespace, folder: Path) -> dict[str, tuple[float, str]]:
+def _native(options: argparse.Namespace, folder: Path, gpu: OneGpu) -> dict[str, tuple[float, str]]:
     """Each worker alone and without vramshare."""
     state = None
     if options.fake:
@@ -79,18 +92,9 @@ def _native(options: argparse.Namespace, folder: Path) -> dict[str, tuple[float,
         state.mkdir(exist_ok=True)
         (state / "gpus.ini").write_text(FAKE.description(1))
     return {
-        one.name: alone(one, python=options.python, environment=plain(state), seconds=min(options.seconds, 3.0))
+        one.name: alone(one, python=options.python, environment=plain(gpu, state), seconds=min(options.seconds, 3.0))
         for one in (A, B)
     }
-
-
-def _model(stage: Stage, node: DemoNode) -> str:
-    """The GPU's name, for pods to ask for."""
-    if not node.real:
-        return node.model
-    data = stage.show.ask(f"kubectl -n vramshare-system get configmap vramshare-inventory-{node.name}")["data"]
-    lines = next(text for key, text in data.items() if key.startswith("GPU-")).splitlines()
-    return next(line.partition(": ")[2] for line in lines if line.startswith("model: "))
 
 
 def _document(
@@ -105,12 +109,11 @@ def _document(
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "machine": platform.platform(),
-        "gpu": FAKE.model if options.fake else _gpu(),
-        "engine": results.said.get("engine", ""),
+        "engine": results.engine,
         "seconds": options.seconds,
         "native": {name: {"before": one[0], "after": one[1], "spread": spread(one)} for name, one in native.items()},
         "rates": results.rates,
-        "share": {one.name: results.share("busy", one) for one in (A, B)},
+        "share": {one.name: results.share("busy", one) for one in (A, B) if "busy" in results.rates},
         "cap": {one.name: one.cores for one in (A, B)},
         "memory": results.memory,
         "said": results.said,
@@ -118,11 +121,6 @@ def _document(
         "failed": show.failed,
         "skipped": show.skipped,
     }
-
-
-def _gpu() -> str:
-    line = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - a known tool
 
 
 def table(said: dict[str, Any]) -> str:

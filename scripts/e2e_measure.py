@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pynvml
 from demo_install import TEAM, VRAMSHARE
 from demo_nodes import DemoNode
 from demo_show import DemoError
@@ -24,7 +25,7 @@ _WORKER: Final = Path(__file__).with_name("e2e_worker.py")
 _NVML: Final = """
 import json, sys, pynvml
 pynvml.nvmlInit()
-at = pynvml.nvmlDeviceGetHandleByIndex(0)
+at = pynvml.nvmlDeviceGetHandleByUUID(sys.argv[1])
 print(pynvml.nvmlDeviceGetMemoryInfo(at).used)
 """
 
@@ -55,22 +56,50 @@ B: Final = Worker("worker-b", memory=30, cores=40, hold=2000, size=2048, pause=0
 
 
 @dataclass(frozen=True)
+class OneGpu:
+    """The GPU that everything happens on, of however many.
+
+    Attributes:
+        uuid: its UUID.
+        name: what it is, with the driver's version, for the table.
+    """
+
+    uuid: str
+    name: str
+
+
+def first_gpu() -> OneGpu:
+    """The machine's first."""
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    name = f"{pynvml.nvmlDeviceGetName(handle)}, {pynvml.nvmlSystemGetDriverVersion()}"
+    return OneGpu(uuid=pynvml.nvmlDeviceGetUUID(handle), name=name)
+
+
+def simulated_gpu(node: DemoNode) -> OneGpu:
+    """A simulated node's first."""
+    return OneGpu(uuid=node.description(1).partition("]")[0][1:], name=node.model)
+
+
+@dataclass(frozen=True)
 class Meter:
     """Reads figures.
 
     Attributes:
         stage: the cluster.
         node: the node with the GPU.
+        gpu: which one.
         python: interpreter of the workers.
         seconds: of each measurement.
     """
 
     stage: Stage
     node: DemoNode
+    gpu: OneGpu
     python: Path
     seconds: float
 
-    def lines(self, name: str, *, tail: int = 400) -> list[dict[str, Any]]:
+    def lines(self, name: str, *, tail: int) -> list[dict[str, Any]]:
         """What the worker's present container has printed."""
         text = self.stage.show.text(f"kubectl -n {TEAM} logs -l app={name} --tail={tail}")
         return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
@@ -83,15 +112,25 @@ class Meter:
             found = [line for line in self.lines(name, tail=3) if until(line)]
             return found[-1] if found else None
 
-        return self.stage.show.until(f"{name} prints what it should", look, seconds=PATIENCE)
+        try:
+            return self.stage.show.until(f"{name} prints what it should", look, seconds=PATIENCE)
+        except DemoError as reason:
+            raise DemoError(f"{reason}\n{self._words(name)}") from None
+
+    def _words(self, name: str) -> str:
+        """A worker's last words, those before its latest restart too."""
+        logs = f"kubectl -n {TEAM} logs -l app={name} --tail=8"
+        return f"{self.stage.show.text(f'{logs} --previous')}{self.stage.show.text(logs)}".strip()
 
     def rates(self, *workers: Worker, seconds: float = 0.0) -> dict[str, float]:
         """Products a second of each, over the same stretch of time from now on."""
         began = time.time()
         time.sleep(seconds or self.seconds)
         ended = time.time()
+        tail = 100 + int(8 * (ended - began))
         return {
-            one.name: rate([line for line in self.lines(one.name) if began <= line["at"] <= ended]) for one in workers
+            one.name: rate([line for line in self.lines(one.name, tail=tail) if began <= line["at"] <= ended])
+            for one in workers
         }
 
     def views(self, *workers: Worker) -> dict[str, dict[str, float]]:
@@ -120,7 +159,7 @@ class Meter:
     def nvml(self) -> int:
         """Bytes that NVML says are used of the GPU, by a program outside of any slice."""
         ended = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-c", _NVML], env=self.plain(), capture_output=True, text=True, check=False
+            [sys.executable, "-c", _NVML, self.gpu.uuid], env=self.plain(), capture_output=True, text=True, check=False
         )
         if ended.returncode:
             raise DemoError(f"NVML cannot be asked: {ended.stderr[-300:]}")
@@ -128,14 +167,14 @@ class Meter:
 
     def plain(self) -> dict[str, str]:
         """Environment of a program on the node that vramshare has no part in."""
-        return plain(None if self.node.real else self.stage.host_root(self.node) / "run/fakegpu")
+        return plain(self.gpu, None if self.node.real else self.stage.host_root(self.node) / "run/fakegpu")
 
 
-def plain(state: Path | None) -> dict[str, str]:
-    """Environment with the real driver, or with the fake one and its state in this folder."""
+def plain(gpu: OneGpu, state: Path | None) -> dict[str, str]:
+    """Environment with the real driver and this GPU, or with the fake one and its state in this folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMSHARE_", "LD_PRELOAD"))}
     if state is None:
-        return kept
+        return {**kept, "CUDA_VISIBLE_DEVICES": gpu.uuid}
     return {**kept, **fake_driver(state)}
 
 

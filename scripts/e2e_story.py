@@ -9,10 +9,13 @@ from shlex import quote
 from typing import Any, Final
 
 import yaml
-from demo_install import TEAM
+from demo_install import SYSTEM, TEAM
 from demo_pods import annotation
 from demo_show import DemoError, Show
 from e2e_measure import MIB, PATIENCE, A, B, Meter, Worker
+
+from allocator.api.inventory import Inventory
+from allocator.api.names import inventory_name
 
 GREEDY: Final = "greedy"
 CLOSE: Final = 2.0
@@ -28,6 +31,7 @@ class Results:
 
     Attributes:
         native: products a second of each worker alone and without vramshare.
+        engine: by what they were made.
         memory: MiB by chapter, worker and whose view.
         rates: products a second by chapter and worker.
         said: lines of workers that tell something, by chapter.
@@ -35,6 +39,7 @@ class Results:
     """
 
     native: Mapping[str, float]
+    engine: str
     memory: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     rates: dict[str, dict[str, float]] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
@@ -49,20 +54,20 @@ class Results:
         return 100 * (self.rates[chapter][worker.name] / self.rates[before][worker.name] - 1)
 
 
-def tell(meter: Meter, results: Results, *, model: str) -> None:
+def tell(meter: Meter, results: Results) -> None:
     """All chapters in order."""
     show = meter.stage.show
-    _begin(meter, model)
+    _begin(meter)
     _paused(meter, results, show)
     _busy(meter, results, show)
-    _greedy(meter, results, show, model)
+    _greedy(meter, results, show)
     _killed(meter, results, show)
     _restarted(meter, results, show)
     _resized(meter, results, show)
     _evicted(meter, results, show)
 
 
-def _begin(meter: Meter, model: str) -> None:
+def _begin(meter: Meter) -> None:
     show = meter.stage.show
     show.title("Two workers on one GPU")
     show.run(f"kubectl create namespace {TEAM}")
@@ -70,13 +75,16 @@ def _begin(meter: Meter, model: str) -> None:
     programs = "--from-file=scripts/e2e_worker.py --from-file=scripts/demo_worker.py"
     show.run(f"kubectl -n {TEAM} create configmap programs {programs}")
     for one in (A, B):
-        _apply(meter, deployment(one, model=model, python=str(meter.python)), one.name)
+        _apply(meter, deployment(one, uuid=meter.gpu.uuid, python=str(meter.python)), one.name)
 
 
 def _paused(meter: Meter, results: Results, show: Show) -> None:
     for one in (A, B):
         show.say(json.dumps(meter.latest(one.name)))
-    results.said["engine"] = meter.latest(A.name)["engine"]
+    engine = meter.latest(A.name)["engine"]
+    if engine != results.engine:
+        raise DemoError(f"without vramshare it was {results.engine}, in its pod {engine}: rates cannot be compared")
+    results.said["engine"] = engine
     results.rates["with pauses"] = meter.rates(A, B)
     _look(meter, results, "with pauses")
     pods = [_pod(meter, one) for one in (A, B)]
@@ -105,11 +113,24 @@ def _busy(meter: Meter, results: Results, show: Show) -> None:
         # simulated, what the worker did alone was another moment of the processor: only a broken cap shows.
         most = one.cores + 3 if meter.node.real else 1.5 * one.cores
         show.claim(f"{one.name} stays within its cap", share <= most, f"{share:.1f} % of {one.cores} %")
+    _attested(meter, results, show)
 
 
-def _greedy(meter: Meter, results: Results, show: Show, model: str) -> None:
+def _attested(meter: Meter, results: Results, show: Show) -> None:
+    """What the agent publishes: who is not isolated, and how much memory is nobody's whom it knows."""
+    data = show.ask(f"kubectl -n {SYSTEM} get configmap {inventory_name(meter.node.name)}")["data"]
+    inventory, seen = Inventory.from_data(data), results.memory["busy"]
+    found = [f"{one.pod} {one.state}: {one.reason}" for one in inventory.findings if one.pod.startswith(f"{TEAM}/")]
+    show.claim("the agent finds both isolated", not found, "; ".join(found))
+    foreign = sum(one.foreign.count for one in inventory.gpus if one.uuid == meter.gpu.uuid) // MIB
+    others = seen["gpu"]["nvml"] - seen[A.name]["inside"] - seen[B.name]["inside"]
+    text = f"{foreign} MiB foreign, {others:g} MiB of the GPU's are not theirs"
+    show.claim("the agent takes none of their memory for a stranger's", foreign <= others + 64, text)
+
+
+def _greedy(meter: Meter, results: Results, show: Show) -> None:
     show.title("An over-allocator beside them")
-    _apply(meter, greedy(model=model, python=str(meter.python)), GREEDY)
+    _apply(meter, greedy(uuid=meter.gpu.uuid, python=str(meter.python)), GREEDY)
     line = meter.latest(GREEDY, until=lambda one: "refusal" in one)
     show.say(json.dumps(line))
     results.said["refusal"] = line["refusal"]
@@ -134,7 +155,7 @@ def _killed(meter: Meter, results: Results, show: Show) -> None:
     line = meter.latest(B.name)
     held = meter.nvml()
     name = _pod(meter, B)["metadata"]["name"]
-    show.run(f"kubectl -n {TEAM} exec {name} -- kill -9 {line['pid']}")
+    show.run(f"kubectl -n {TEAM} exec {name} -- sh -c 'kill -9 {line['pid']}'")
     results.rates["while B is killed"] = meter.rates(A)
     back = meter.latest(
         B.name, until=lambda one: one["clock"] > line["clock"] + 1 and one["products"] < line["products"]
@@ -269,10 +290,10 @@ def _apply(meter: Meter, document: dict[str, Any], name: str) -> None:
     meter.stage.show.run(f"kubectl -n {TEAM} apply -f {quote(str(file))}")
 
 
-def deployment(worker: Worker, *, model: str, python: str) -> dict[str, Any]:
+def deployment(worker: Worker, *, uuid: str, python: str) -> dict[str, Any]:
     """The Deployment of a worker."""
     argv = [f"--name={worker.name}", f"--hold={worker.hold}", f"--size={worker.size}", f"--pause={worker.pause}"]
-    template = _template(worker.name, [python, "/opt/programs/e2e_worker.py", *argv], model=model)
+    template = _template(worker.name, [python, "/opt/programs/e2e_worker.py", *argv], uuid=uuid)
     asked = {"vramshare.io/memory": f"{worker.memory}%", "vramshare.io/cores": str(worker.cores)}
     template["metadata"]["annotations"] |= asked
     selector = {"matchLabels": {"app": worker.name}}
@@ -282,21 +303,21 @@ def deployment(worker: Worker, *, model: str, python: str) -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": worker.name}, "spec": spec}
 
 
-def greedy(*, model: str, python: str) -> dict[str, Any]:
+def greedy(*, uuid: str, python: str) -> dict[str, Any]:
     """The over-allocator: 10 % of the GPU, and it asks for all of it."""
     pod = _template(
-        GREEDY, [python, "/opt/programs/e2e_worker.py", "--name=greedy", "--hold=100", "--greedy"], model=model
+        GREEDY, [python, "/opt/programs/e2e_worker.py", "--name=greedy", "--hold=100", "--greedy"], uuid=uuid
     )
     pod["metadata"]["annotations"]["vramshare.io/memory"] = "10%"
     pod["metadata"]["name"] = GREEDY
     return {"apiVersion": "v1", "kind": "Pod", **pod}
 
 
-def _template(name: str, command: list[str], *, model: str) -> dict[str, Any]:
+def _template(name: str, command: list[str], *, uuid: str) -> dict[str, Any]:
     mounts = [{"name": "programs", "mountPath": "/opt/programs"}, {"name": "control", "mountPath": "/opt/control"}]
     container = {"name": "worker", "image": "pytorch/pytorch", "command": command, "volumeMounts": mounts}
     volumes = [{"name": "programs", "configMap": {"name": "programs"}}, {"name": "control", "emptyDir": {}}]
     return {
-        "metadata": {"labels": {"app": name}, "annotations": {"vramshare.io/models": model}},
+        "metadata": {"labels": {"app": name}, "annotations": {"vramshare.io/uuids": uuid}},
         "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes},
     }
