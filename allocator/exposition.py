@@ -25,6 +25,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from allocator.listening import site
+
 PATH: Final = "/metrics"
 WORTH_PACKING: Final = 8 * 1024
 """Bytes from which an answer is compressed, for scrapers that take it so."""
@@ -126,7 +128,7 @@ async def exposed(app: web.Application, *, host: str, port: int) -> AsyncIterato
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_FAREWELL)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await site(runner, host, port).start()
         found: int = runner.addresses[0][1]
         yield found
     finally:

@@ -35,9 +35,9 @@ def _region(value: str) -> Memory:
 
 
 _LISTENING: Final = (
-    Option("host", _server.host, "address for reviews", text),
+    Option("host", _server.host, "address for reviews; `::`: all, of IPv4 too", text),
     Option("port", _server.port, "port for reviews; 0: any free one", _PORT),
-    Option("metrics-host", _server.metrics_host, "address for Prometheus", text),
+    Option("metrics-host", _server.metrics_host, "address for Prometheus; likewise", text),
     Option("metrics-port", _server.metrics_port, "port for Prometheus; 0: any free one", _PORT),
     Option("hami-metrics", False, "whether metrics stand under HAMi's names too", yes_no),
     Option("page-port", _page.port, "port of the web page; 0: any free one; none: no page", _PORT),

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import structlog
 from aiohttp import web
 
+from allocator.listening import site
 from webhook.app import HEALTH
 from webhook.settings import ServerSettings
 from webhook.tls import CertificateSource, Files, Served, empty_context
@@ -98,7 +99,6 @@ async def _renew(source: CertificateSource, context: ssl.SSLContext, certified: 
 async def _start(runner: web.AppRunner, host: str, port: int, context: ssl.SSLContext | None) -> int:
     """Listen; returns the port."""
     await runner.setup()
-    site = web.TCPSite(runner, host, port, ssl_context=context)
-    await site.start()
+    await site(runner, host, port, tls=context).start()
     found: int = runner.addresses[0][1]
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from allocator.api import names
 from allocator.api.names import REGISTRATION
 from allocator.api.quantities import Memory
+from allocator.listening import EVERYWHERE
 from webhook.page.settings import PageSettings
 
 KIB = 1024
@@ -105,7 +106,7 @@ class ServerSettings:
     """The sockets.
 
     Attributes:
-        host: address to listen on for reviews.
+        host: address to listen on for reviews; a pod's own is unknown beforehand.
         port: its port; 0: any free one.
         metrics_host: address to listen on for Prometheus.
         metrics_port: its port; 0: any free one.
@@ -116,9 +117,9 @@ class ServerSettings:
         tls: the certificate.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - a webhook in a pod listens on the pod's address, unknown beforehand
+    host: str = EVERYWHERE
     port: int = 8443
-    metrics_host: str = "0.0.0.0"  # noqa: S104 - as above
+    metrics_host: str = EVERYWHERE
     metrics_port: int = 9443
     drain_seconds: float = 5.0
     finish_seconds: float = 10.0

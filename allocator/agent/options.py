@@ -78,7 +78,7 @@ _DECLARED: Final = (
     ),
     Option("look", Pace().look, "seconds between two looks at isolation", _SECONDS),
     Option("turn", Pace().turn, "seconds between two readings of the GPUs", _SECONDS),
-    Option("metrics-host", MetricsSettings().host, "address for Prometheus", text),
+    Option("metrics-host", MetricsSettings().host, "address for Prometheus; `::`: all, of IPv4 too", text),
     Option("metrics-port", MetricsSettings().port, "port for Prometheus; 0: any free one", whole(0, 65535)),
     Option("hami-metrics", False, "whether metrics stand under HAMi's names too", yes_no),
 )

@@ -17,6 +17,7 @@ from allocator.agent.metrics import agent_registry
 from allocator.agent.sample import Latest
 from allocator.exposition import exposed, metrics_app
 from allocator.kube.clock import Clock
+from allocator.listening import EVERYWHERE
 
 _log: Final = structlog.get_logger(__name__)
 _AGAIN: Final = 10.0
@@ -33,7 +34,7 @@ class MetricsSettings:
         hami: whether the metrics stand under HAMi's names too.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - Prometheus comes from another node
+    host: str = EVERYWHERE
     port: int = 9444
     hami: bool = False
 

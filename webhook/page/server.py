@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from allocator.listening import site
 from webhook.page.app import create_page
 from webhook.page.feed import Feed, Watched
 from webhook.page.settings import PageSettings
@@ -32,10 +33,9 @@ async def serving_page(source: Watched, settings: PageSettings) -> AsyncIterator
     # A stream of changes never ends by itself: nobody is waited for.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port)
     following = asyncio.create_task(feed.run())
     try:
-        await site.start()
+        await site(runner, settings.host, settings.port).start()
         port: int = runner.addresses[0][1]
         _log.info("serving_page", host=settings.host, port=port)
         yield port
