@@ -6,14 +6,19 @@ server gives up after five. The limit of time is no measure: what it stands agai
 
 from typing import Any
 
+import orjson
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from allocator.api import names
 from allocator.api.errors import RequestError
 from tests.unit.webhook.support import SETTINGS, FakeAllocator, container, gpu_pod, pod, review
+from tests.unit.webhook.test_app import asked
+from webhook import create_app
 from webhook.admission import Admission
 from webhook.mutation.outcome import MOST_NOTES
 from webhook.review import Answer, Review
+from webhook.settings import KIB
 
 pytestmark = pytest.mark.timeout(45)
 MANY = 40_000
@@ -61,6 +66,16 @@ async def test_many_containers_that_choose_gpus_are_not_all_told() -> None:
     assert told.patch is not None
     assert len(told.patch.patch) == MANY
     assert len(told.warnings) == MOST_NOTES
+
+
+async def test_a_pod_of_characters_that_reviews_spell_out_is_answered() -> None:
+    """The API server writes `<` as six characters. An unanswered review would leave the pod its GPUs."""
+    large = pod(None, container(args=["<" * 3 * 1024 * KIB]))
+    body = orjson.dumps(asked(large)).replace(b"<", b"\\u003c")
+    async with TestClient(TestServer(create_app(SETTINGS, FakeAllocator()))) as client:
+        response = await client.post("/mutate", data=body, headers={"Content-Type": "application/json"})
+        assert response.status == 200
+        assert "patch" in (await response.json())["response"]
 
 
 async def test_a_pod_has_slices_for_so_many_containers_only() -> None:
