@@ -17,6 +17,7 @@ run stands beside uncapped ones of the same shape before and after it: clock rat
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_cap_change import lend, step
-from bench_cap_loads import BUILD, MS, US, Bench, Neighbour, Shape, output
+from bench_cap_loads import BUILD, MS, ROOT, US, Bench, Neighbour, Shape, output
 
 GROUPS = ("caps", "shapes", "free", "tenants", "step", "lend", "torch")
 DESCRIPTION = "[GPU-11111111-2222-3333-4444-555555555555]\nmodel = Tesla T4\nmemory = 15360Mi\n"
@@ -75,21 +76,31 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each capped run")
     parser.add_argument("--rows", default=",".join(GROUPS), help="which groups, in order")
     parser.add_argument("--json", type=Path, help="write the rows there as well")
+    parser.add_argument("--python", default=sys.executable, help="interpreter that has PyTorch")
     parser.add_argument("--simulated", action="store_true", help="on the fake driver")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no new row is begun")
     arguments = parser.parse_args()
     began = time.monotonic()
+    if shutil.which("make"):
+        for target in ("native", "native/tests"):
+            output(["make", "-s", "-C", str(ROOT / target)], dict(os.environ))
     with tempfile.TemporaryDirectory() as name:
         environment, uuid, machine = _environment(Path(name), simulated=arguments.simulated)
-        bench = Bench(seconds=arguments.seconds, folder=Path(name), environment=environment, uuid=uuid)
+        bench = Bench(
+            seconds=arguments.seconds,
+            folder=Path(name),
+            environment=environment,
+            uuid=uuid,
+            python=arguments.python,
+        )
         print(f"machine: {machine}\n cap   share%  spread  longest ms    cpu%  limiter%  work", flush=True)
         for work in _plan(bench, arguments.rows.split(",")):
             if time.monotonic() - began > arguments.budget:
                 print("out of budget; the remaining rows were not measured")
                 break
             work()
-        if arguments.json:
-            arguments.json.write_text(json.dumps({"machine": machine, "rows": bench.rows}, indent=1) + "\n")
+            if arguments.json:  # at once: a later row may fail, and GPU time is dear
+                arguments.json.write_text(json.dumps({"machine": machine, "rows": bench.rows}, indent=1) + "\n")
 
 
 def _plan(bench: Bench, groups: Sequence[str]) -> Iterator["Work"]:
@@ -104,6 +115,8 @@ def _plan(bench: Bench, groups: Sequence[str]) -> Iterator["Work"]:
             yield from (Work(step, (bench, *pair)) for pair in ((25, 75), (75, 25)))
         elif group == "lend":
             yield Work(lend, (bench,))
+        elif group == "torch" and not bench.has_torch():
+            print(f"no PyTorch in {bench.python}: its rows are left out; name one that has it by --python")
         elif group == "torch":
             yield Work(bench.torch, ("matmul", "PyTorch, 2048² half-precision products", 50))
             yield Work(bench.torch, ("decode", "PyTorch, decode step as a CUDA graph", 50))

@@ -55,6 +55,7 @@ class Bench:
     folder: Path
     environment: dict[str, str]
     uuid: str
+    python: str = sys.executable
     rows: list[dict[str, object]] = field(default_factory=list)
     _steps: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -170,9 +171,14 @@ class Bench:
         lines.append("exec " + " ".join(command))
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines)]
 
+    def has_torch(self) -> bool:
+        """Whether there is a PyTorch to measure."""
+        probe = [self.python, "-c", "import torch"]
+        return not subprocess.run(probe, capture_output=True, check=False).returncode  # noqa: S603 - an interpreter
+
     def torch(self, program: str, label: str, cores: int) -> None:
         """PyTorch's own rate of something, capped, between two uncapped runs."""
-        command = [sys.executable, str(ROOT / "native/tests/cap/torch_load.py"), program, str(self.seconds)]
+        command = [self.python, str(ROOT / "native/tests/cap/torch_load.py"), program, str(self.seconds)]
         capped = {"LD_PRELOAD": str(INTERPOSER), "VRAMSHARE_CORES": str(cores), "VRAMSHARE_MEMORY": "16Gi"}
         before = float(output(command, self.environment))
         found = float(output(command, self.environment | capped))

@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +25,8 @@ from typing import Final
 
 import report_plots
 import report_rows as rows
+from demo_folder import asked_path
+from interpreters import itself, versions, with_torch
 from report_page import page
 from report_store import TOOLS, Entry, read, write
 
@@ -41,7 +42,8 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "top": ("scripts/bench-top",),
 }
 NEEDS_GPU: Final = frozenset({"cap", "native", "paths", "e2e"})
-_PACKAGES: Final = ("torch", "triton", "jax", "cupy-cuda12x", "cupy-cuda13x")
+_TOLD: Final = frozenset({"cap", "e2e"})
+"""Those that are told by --python where PyTorch is; `native` and `paths` run in that interpreter themselves."""
 
 
 def main() -> None:
@@ -51,13 +53,16 @@ def main() -> None:
     )
     parser.add_argument("--run", default="", metavar="TOOLS", help=f"any of {', '.join(TOOLS)}, comma-separated")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--python", type=asked_path, help="interpreter that has PyTorch and the like; default: the first on PATH"
+    )
     parser.add_argument("--add", action="append", default=[], metavar="TOOL=FILE", help="take over what a tool wrote")
     parser.add_argument("--machine", default="", help="of --add")
     parser.add_argument("--commit", default="", help="of --add")
     parser.add_argument("--at", default="", help="date of --add")
     parser.add_argument("--note", default="", help="what must be known to read the figures")
-    parser.add_argument("--store", type=Path, default=STORE, help="where runs are kept")
-    parser.add_argument("--out", type=Path, default=STORE.with_suffix(".md"), help="where the page is written")
+    parser.add_argument("--store", type=asked_path, default=STORE, help="where runs are kept")
+    parser.add_argument("--out", type=asked_path, default=STORE.with_suffix(".md"), help="where the page is written")
     options = parser.parse_args()
     wanted = [name for name in options.run.split(",") if name]
     if unknown := set(wanted) - set(TOOLS):
@@ -66,11 +71,18 @@ def main() -> None:
     for pair in options.add:
         entries.append(added(pair, options))
         write(options.store, entries)
-    for _ in range(options.rounds):
-        for tool in wanted:
-            entries.append(measured(tool, note=options.note))
-            write(options.store, entries)  # at once: a later one may fail, and GPU time is dear
+    python = (itself(options.python) if options.python else with_torch()) if wanted else Path(sys.executable)
+    failed = []
+    for tool in (*wanted,) * options.rounds:
+        found = measured(tool, note=options.note, python=python)
+        if found is None:
+            failed.append(tool)
+            continue
+        entries.append(found)
+        write(options.store, entries)  # at once: a later one may fail, and GPU time is dear
     publish(entries, options.out)
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 def added(pair: str, options: argparse.Namespace) -> Entry:
@@ -78,7 +90,7 @@ def added(pair: str, options: argparse.Namespace) -> Entry:
     tool, _, file = pair.partition("=")
     if tool not in TOOLS or not file or not options.machine or not options.commit:
         sys.exit(f"--add {pair}: write TOOL=FILE with one of {', '.join(TOOLS)}, and --machine and --commit beside it")
-    data = json.loads(Path(file).read_text())
+    data = json.loads(asked_path(file).read_text())
     simulated = isinstance(data, dict) and (data.get("simulated") is True or data.get("machine") == "simulated")
     return Entry(
         tool=tool,
@@ -92,19 +104,21 @@ def added(pair: str, options: argparse.Namespace) -> Entry:
     )
 
 
-def measured(tool: str, *, note: str) -> Entry:
-    """A run made now.
-
-    Raises:
-        SystemExit: the benchmark failed; its own words have been printed.
-    """
+def measured(tool: str, *, note: str, python: Path) -> Entry | None:
+    """A run made now; None: it failed, and its own words have been printed."""
     command = COMMANDS[tool]
+    called: list[str | Path] = [*command, *(("--python", python) if tool in _TOLD else ())]
+    if tool in {"native", "paths"}:
+        called = [python, *command]
+    if tool == "paths":
+        subprocess.run(["make", "-s", "-C", "native/tests"], cwd=ROOT, check=True)  # noqa: S607 - our makefile
     print(f"== {' '.join(command)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
-        ended = subprocess.run([*command, "--json", file], cwd=ROOT, check=False)  # noqa: S603 - our own programs
+        ended = subprocess.run([*called, "--json", file], cwd=ROOT, check=False)  # noqa: S603 - our own programs
         if not file.exists():
-            sys.exit(f"{' '.join(command)} ended with {ended.returncode} and wrote nothing")
+            print(f"{' '.join(command)} ended with {ended.returncode} and wrote nothing", file=sys.stderr)
+            return None
         data = json.loads(file.read_text())
     return Entry(
         tool=tool,
@@ -113,7 +127,7 @@ def measured(tool: str, *, note: str) -> Entry:
         machine=_machine(gpu=tool in NEEDS_GPU),
         command=" ".join(command),
         data=data,
-        versions=_versions(gpu=tool in NEEDS_GPU),
+        versions=versions(python) if tool in NEEDS_GPU else {"Python": platform.python_version()},
         note=note,
     )
 
@@ -156,16 +170,6 @@ def _machine(*, gpu: bool) -> str:
     if gpu:
         return _told(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
     return f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release().partition('-')[0]}"
-
-
-def _versions(*, gpu: bool) -> dict[str, str]:
-    found = {"Python": platform.python_version()}
-    for name in _PACKAGES if gpu else ():
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _told(command: Sequence[str]) -> str:

@@ -124,10 +124,12 @@ def path_lines(entries: Sequence[Entry], names: Iterable[str]) -> list[Line]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in of(entries, "paths"):
         for row in entry.data:
+            if not row["slice"]:  # a run without a wall has none
+                continue
             found.setdefault(row["name"], []).append(row)
     lines = []
     for name in dict.fromkeys([*found, *names]):
-        rows = [row for row in found.get(name, []) if row["slice"]]
+        rows = found.get(name, [])
         values = tuple(row["used"] / MIB for row in rows)
         more = (f"{rows[-1]['slice'] // MIB}", rows[-1]["problem"] or "ok") if rows else ("", "")
         lines.append(Line(name, values, "MiB", "≤ slice", more=more))
@@ -140,7 +142,13 @@ def e2e_lines(entries: Sequence[Entry]) -> list[Line]:
     lines = []
     for name, cap in (("worker-a", 25), ("worker-b", 40)):
         lines.append(
-            Line(f"{name}: share when busy", tuple(run["share"][name] for run in runs), "%", "within the cap", cap=cap)
+            Line(
+                f"{name}: share when busy",
+                tuple(run["share"][name] for run in runs if name in run["share"]),
+                "%",
+                "within the cap",
+                cap=cap,
+            )
         )
     pairs = (("beside the over-allocator", "around the over-allocator"), ("while B is killed", "around the kill"))
     for during, around in pairs:
@@ -159,7 +167,8 @@ def _lines(entries: Iterable[Entry], kind: str, wanted: Iterable[Key], *, aim: s
     """A line per wanted row, with every value that a run has for it."""
     found: dict[Key, list[Mapping[str, Any]]] = {}
     for row in (row for entry in entries for row in entry.data["rows"] if row["kind"] == kind):
-        found.setdefault((row["work"], row["cap"]), []).append(row)
+        cap = 0 if row["cap"] == "none" else row["cap"]
+        found.setdefault((row["work"], cap), []).append(row)
     return [
         Line(
             work,

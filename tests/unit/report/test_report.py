@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_report import STORE, added, publish
+from bench_report import STORE, added, main, publish
 from report_page import MISSING
-from report_rows import cap_lines, step_lines
+from report_rows import cap_lines, e2e_lines, free_lines, path_lines, step_lines
 from report_store import Entry, read, write
 
 ROW = {"kind": "cap", "work": "1 ms, 1 block/SM, async", "cap": 25, "share": 24.0, "spread": 0.1, "longest_ms": 30.0}
@@ -37,6 +37,39 @@ def test_what_nobody_measured_is_missing() -> None:
     assert len(lines) > 30
     assert [line.what for line in lines if line.values] == [ROW["work"]]
     assert [line.values for line in step_lines([RUN])] == [(), ()]
+
+
+def test_a_run_with_no_cap_counts() -> None:
+    """The benchmark writes `none` there, and tenants without a share have 0."""
+    entry = replace(RUN, data={"rows": [{**ROW, "kind": "free", "work": f"{ROW['work']}, no cap", "cap": "none"}]})
+    assert [line.values for line in free_lines([entry])] == [(), (24.0,)]
+
+
+def test_a_path_without_a_wall_is_no_row() -> None:
+    """It was run to see that the path takes memory at all, and says nothing of a wall."""
+    walled = {"name": "x", "slice": 1 << 30, "used": 1 << 20, "problem": ""}
+    found = path_lines([replace(RUN, tool="paths", data=[walled, {**walled, "name": "x, no wall", "slice": 0}])], ["y"])
+    assert [(line.what, line.values) for line in found] == [("x", (1.0,)), ("y", ())]
+
+
+def test_a_story_that_stopped_early_gives_what_it_has() -> None:
+    """And no more."""
+    run = {"share": {}, "rates": {"with pauses": {"worker-a": 1.0}}}
+    assert all(not line.values for line in e2e_lines([replace(RUN, tool="e2e", data=run)]))
+
+
+def test_a_benchmark_that_fails_takes_nothing_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after it is measured, what was measured is kept, and the end says which failed."""
+    good = tmp_path / "good"
+    good.write_text('#!/bin/sh\necho "[]" >"$2"\n')
+    good.chmod(0o755)
+    monkeypatch.setattr("bench_report.COMMANDS", {"idle": ("false",), "top": (str(good),)})
+    arguments = ["--run", "idle,top", "--store", str(tmp_path / "runs.json"), "--out", str(tmp_path / "page.md")]
+    monkeypatch.setattr("sys.argv", ["bench-report", *arguments])
+    monkeypatch.setattr("bench_report.publish", lambda *_: None)
+    with pytest.raises(SystemExit, match="not measured: idle"):
+        main()
+    assert [entry.tool for entry in read(tmp_path / "runs.json")] == ["top"]
 
 
 def test_simulated_runs_are_in_no_table() -> None:
