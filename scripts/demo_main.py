@@ -9,6 +9,7 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 
 from demo_folder import Workspace, asked_path, workspace
 from demo_install import TEAM
@@ -51,17 +52,22 @@ def _all(args: argparse.Namespace, space: Workspace) -> int:
 
 
 def catch_signals() -> None:
-    """End in order on Ctrl-C and on SIGTERM. A second one must not cut the clean-up short, so it is ignored."""
+    """End in order on Ctrl-C, SIGTERM and a closed terminal.
+
+    A second signal must not cut the clean-up short, so it is ignored; so is what was ignored before, as by nohup.
+    """
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, _frame: object) -> None:
-        for one in (signal.SIGINT, signal.SIGTERM):
+        for one in ends:
             signal.signal(one, signal.SIG_IGN)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, end)
+    for one in ends:
+        if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN:
+            signal.signal(one, end)
 
 
 def _play(stage: Stage) -> None:
@@ -90,6 +96,7 @@ def _stay(stage: Stage) -> None:
     stage.show.say("Everything goes on running. In another terminal:")
     stage.show.say("")
     stage.show.say(f"  export KUBECONFIG={stage.kubeconfig}")
+    stage.show.say(f'  export PATH="{Path(sys.executable).parent}:$PATH"')
     stage.show.say("  kubectl -n team get pods")
     stage.show.say("  kubectl -n team describe pod -l app=worker-a")
     stage.show.say("")

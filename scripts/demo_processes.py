@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from demo_show import DemoError
+from devcluster.kubelet.shim.system import die_with_parent
 
 _PATIENCE: Final = 20.0
 """Seconds that a process may take to stop before it is killed."""
@@ -43,6 +44,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_us,  # noqa: PLW1509 - one call into the kernel
             )
 
     def log(self, name: str) -> Path:
@@ -69,6 +71,11 @@ class Processes:
         first, rest = list(self.running.values())[:1], list(self.running.values())[1:]
         _stop(rest)
         _stop(first)
+
+
+def _end_with_us() -> None:
+    """Of a process just started: end as if asked to when the demo is killed, which leaves nobody else to ask."""
+    die_with_parent(signal.SIGTERM)
 
 
 def _stop(processes: "Sequence[subprocess.Popen[bytes]]") -> None:

@@ -1,6 +1,7 @@
 """The demo's own machinery: a demo that cannot fail proves nothing."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_processes_are_stopped_and_a_dead_one_is_noticed(tmp_path: Path) -> None
     assert all(one.poll() is not None for one in processes.running.values())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """Whoever presses Ctrl-C twice leaves nothing running behind."""
     program = (
@@ -92,6 +93,28 @@ def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path: Path, number:
         assert demo.wait(60) == code
     assert len(pids) == 3
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_nothing_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
+    """With -9 it cannot stop what it has started."""
+    program = (
+        "import demo_processes, os, pathlib, signal, sys\n"
+        "with demo_processes.Processes(pathlib.Path(sys.argv[1]), {}) as processes:\n"
+        "    processes.start('sleeper', ['sleep', '600'])\n"
+        "    print(processes.running['sleeper'].pid, flush=True)\n"
+        "    signal.pause()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", program, tmp_path], env=environment, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        sleeper = os.pidfd_open(int(demo.stdout.readline()))
+        demo.kill()
+    try:
+        assert select.select([sleeper], [], [], 60)[0]
+    finally:
+        os.close(sleeper)
 
 
 def test_the_nodes_have_the_gpus_that_the_demo_speaks_of(tmp_path: Path) -> None:
