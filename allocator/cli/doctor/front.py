@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,10 +16,16 @@ from allocator.cli.doctor.cluster import Cluster
 from allocator.cli.doctor.finding import Check, Json, Trouble, labels_of, name_of, some, warning
 
 APPLY: Final = "kubectl apply -k manifests/"
+ELSEWHERE: Final = (
+    "add `replacements: [{path: manifests/own-namespace.yaml}]` to your kustomization, and apply it again"
+)
 SOON: Final = timedelta(days=7)
 """A self-made certificate that is so near its end was not renewed in time."""
 POLICIES: Final = frozenset({"agents", "bindings", "ephemeral", "host-access", "marked", "results", "unseen"})
 """The ValidatingAdmissionPolicies of the manifests, less the prefix `vramshare-`."""
+
+_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]+):vramshare-")
+_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
 
 def _namespaces(cluster: Cluster) -> Iterator[Trouble]:
@@ -141,6 +149,34 @@ def _policies(cluster: Cluster) -> Iterator[Trouble]:
             yield Trouble(f"ValidatingAdmissionPolicy {name} has no binding: it forbids nothing", APPLY)
 
 
+def _strays(cluster: Cluster) -> Iterator[Trouble]:
+    """Whoever installs into another namespace has it named in more places than kustomize knows."""
+    strays = [
+        name_of(one)
+        for one in cluster.policies
+        if name_of(one).removeprefix("vramshare-") in POLICIES
+        and set(_ACCOUNT.findall(json.dumps(one.get("spec", {})))) - {cluster.system}
+    ]
+    if strays:
+        problem = f"{', '.join(strays)} expect vramshare's service accounts in another namespace than {cluster.system}"
+        yield Trouble(f"{problem}: queued pods stay queued, and agents are not held to their own node", ELSEWHERE)
+    hooks = (cluster.registration or {}).get("webhooks") or ()
+    if any(cluster.system not in _left_out(one) for one in hooks):
+        problem = f"the registration does not leave namespace {cluster.system} out"
+        yield warning(f"{problem}: were it labelled, the webhook would wait for itself", ELSEWHERE)
+
+
+def _left_out(hook: Json) -> set[str]:
+    """The namespaces that a webhook is not asked about, by name."""
+    terms = (hook.get("namespaceSelector") or {}).get("matchExpressions") or ()
+    return {
+        value
+        for one in terms
+        if one.get("key") == _NAME_LABEL and one.get("operator") == "NotIn"
+        for value in one.get("values") or ()
+    }
+
+
 def _arguments(cluster: Cluster) -> list[str]:
     """The arguments of the webhook's container."""
     template = ((cluster.webhook or {}).get("spec") or {}).get("template") or {}
@@ -180,4 +216,5 @@ CHECKS: Final = (
     Check("webhook", ("namespaces",), _reachable, lambda _: "the API server reaches it, and it answers"),
     Check("replicas", ("deployments", "pods", "registrations"), _replicas, _ready),
     Check("policies", ("policies", "bindings"), _policies, lambda _: f"all {len(POLICIES)} are in force"),
+    Check("own-namespace", ("policies", "registrations"), _strays, lambda one: f"{one.system}, and policies know it"),
 )

@@ -44,7 +44,13 @@ def thing(name: str, *, namespace: str = "", labels: dict | None = None, **field
 
 def registration(**client) -> dict:
     """Ours."""
-    hook = {"name": "pods.vramshare.io", "failurePolicy": "Fail", "sideEffects": "NoneOnDryRun"}
+    elsewhere = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", SYSTEM]}
+    hook = {
+        "name": "pods.vramshare.io",
+        "failurePolicy": "Fail",
+        "sideEffects": "NoneOnDryRun",
+        "namespaceSelector": {"matchExpressions": [elsewhere]},
+    }
     return thing("vramshare", webhooks=[{**hook, "clientConfig": {"caBundle": encoded(pem(CA.certificate)), **client}}])
 
 

@@ -42,6 +42,8 @@ from tests.unit.cli.clusters import (
 )
 from webhook.pki import make_authority, pem
 
+BY = "request.userInfo.username != 'system:serviceaccount:gpu:vramshare-webhook'"
+
 
 def found(cluster: Cluster, check: str) -> list[Finding]:
     """What one check says."""
@@ -143,6 +145,22 @@ CASES = [
     ("replicas", changed(pods=(replica(1, "n1"), replica(2, "n1"))), Level.WARNING, "run on node n1", ""),
     ("policies", changed(policies=WELL.policies[1:]), Level.BROKEN, "is missing: what it forbids", "kubectl apply -k"),
     ("policies", changed(bindings=WELL.bindings[1:]), Level.BROKEN, "has no binding", "kubectl apply -k"),
+    (
+        "own-namespace",
+        changed(
+            policies=(*WELL.policies[1:], thing("vramshare-results", spec={"matchConditions": [{"expression": BY}]}))
+        ),
+        Level.BROKEN,
+        "vramshare-results expect vramshare's service accounts in another namespace than vramshare-system",
+        "manifests/own-namespace.yaml",
+    ),
+    (
+        "own-namespace",
+        changed(registrations=(thing("vramshare", webhooks=[{"name": "a", "namespaceSelector": {}}]),)),
+        Level.WARNING,
+        "does not leave namespace vramshare-system out",
+        "manifests/own-namespace.yaml",
+    ),
     ("agents", changed(configmaps=()), Level.BROKEN, "GPU node n1 has no inventory", "get pods"),
     ("agents", changed(configmaps=(), nodes=()), Level.BROKEN, "no node has a GPU", "get pods"),
     ("agents", changed(leases=()), Level.BROKEN, "never given a sign of life", "logs"),

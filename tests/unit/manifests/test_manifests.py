@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -55,6 +56,31 @@ def test_every_object_is_valid(version: str, everything: list[dict[str, Any]]) -
     for one in everything:
         if one["apiVersion"].partition("/")[0] not in FOREIGN:
             kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_another_namespace_is_named_everywhere(tmp_path: Path) -> None:
+    """Where kustomize's own `namespace:` leaves the former name, the replacements of the manifests put the new one."""
+    shutil.copytree(ROOT, tmp_path / "manifests")
+    wanted = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "gpu-sharing",
+        "resources": ["manifests"],
+        "replacements": [{"path": "manifests/own-namespace.yaml"}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(wanted))
+    here = json.dumps(by_name(rendered(tmp_path)))
+    assert names.DEFAULT_NAMESPACE not in here
+    usual = json.dumps(by_name(rendered(ROOT)))
+    assert here.replace("gpu-sharing", names.DEFAULT_NAMESPACE) == usual
+
+
+def by_name(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In one order. kustomize puts policies, which have none, into a namespace; the API server takes it off again."""
+    for one in objects:
+        if one["kind"].startswith("ValidatingAdmissionPolicy"):
+            one["metadata"].pop("namespace", None)
+    return sorted(objects, key=lambda one: (one["kind"], one["metadata"]["name"]))
 
 
 def test_cert_manager_takes_the_webhooks_rights_away() -> None:
