@@ -168,12 +168,27 @@ class Dispatcher:
         sentence = sentence or self._grant(unit, members, had)
         if not sentence:
             return
-        if unit.group and not self._engine.world.pods.members(unit.members[0].namespace, unit.group.name):
-            for granted in had.values():  # held by a part of a group that cannot begin, they would lie idle
+        gone_on = set(self._go_on(unit, members, had)) if unit.group and had else set[str]()
+        for one in unit.members:
+            if one.uid not in gone_on:
+                self._teller.say(one, sentence, self._engine.line.spots.get(one.uid))
+
+    def _go_on(self, unit: Unit, members: Sequence[Member], had: dict[str, Granted]) -> list[str]:
+        """Grants from before of a group that has to wait must not lie idle: the pods that go on with theirs, by UID.
+
+        Where a gate of the group is open, it had begun, and only died half-way: those that were granted with it go on.
+        Else what its pods hold is given back.
+        """
+        world, first = self._engine.world, unit.members[0]
+        if unit.group is None or not world.pods.members(first.namespace, unit.group.name):
+            for granted in had.values():
                 allocation = granted.grant.allocation
                 self._engine.committer.release(allocation.node, allocation.id)
-        for one in unit.members:
-            self._teller.say(one, sentence, self._engine.line.spots.get(one.uid))
+            return []
+        begun = [(one, read) for one, read in members if one.uid in had]
+        for member in begun:
+            self._decide([member], had, ())
+        return [one.uid for one, _ in begun]
 
     def _half_done(self, one: Waiting) -> Granted | None:
         """The grant that a pod already has, from a leader that stopped half-way."""

@@ -270,3 +270,25 @@ async def test_a_pod_that_changes_its_group_counts_in_one():
         await rounds(cluster)
         assert held(cluster) == {"a"}
         assert cluster.annotation("b", names.REASON) == "group train starts with 2 pods, and 1 of them are here"
+
+
+async def test_a_group_that_has_begun_goes_on_though_one_of_it_is_gone():
+    """The first gate opened and nobody heard of it; the last pod is deleted: the second has its grant, and goes."""
+    cluster = Cluster("n1", "n2", "n3")
+    async with cluster.allocator():
+
+        def fault(verb, path, _body):
+            if verb == "PATCH" and path.endswith("/pods/a"):
+                cluster.api.after = lambda *_: None
+                cluster.api.drop(PODS, "c", namespace="team")
+                raise errors.UnknownOutcomeError("answer lost")
+
+        cluster.api.after = fault
+        for name in "abc":
+            member(cluster, name)
+        await rounds(cluster, 4)
+        await cluster.pass_time(60)
+        cluster.agents_confirm()
+        await cluster.pass_time(5)
+        assert held(cluster, "n1", "n2", "n3") == {"a", "b"}
+        assert gated(cluster) == set()
