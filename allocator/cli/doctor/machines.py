@@ -2,18 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from allocator.api import names
 from allocator.api.inventory import Strategy
 from allocator.api.isolation import Isolation
 from allocator.cli.doctor.cluster import Cluster
-from allocator.cli.doctor.finding import Check, Json, Trouble, labels_of, name_of, some, warning
+from allocator.cli.doctor.finding import Check, Json, Trouble, labels_of, name_of, namespace_of, some, warning
 from allocator.core.listing import AGENT_SILENT
 
 _GPU_LABELS: Final = ("nvidia.com/gpu.present", "cloud.google.com/gke-accelerator", "k8s.amazonaws.com/accelerator")
 """By which clusters say that a node has a GPU: GPU feature discovery, GKE, EKS."""
+_AGENT: Final = "vramshare-agent"
+_LONG: Final = timedelta(minutes=5)
+"""An image is pulled in less."""
 
 
 def _agents(cluster: Cluster) -> Iterator[Trouble]:
@@ -35,6 +38,11 @@ def _agents(cluster: Cluster) -> Iterator[Trouble]:
             yield Trouble(f"the agent of node {node} has never given a sign of life", logs)
         elif silent > AGENT_SILENT:
             yield Trouble(f"the agent of node {node} has been silent for {silent:.0f} s: no new grants there", logs)
+    if waiting := sorted(_waiting(cluster)):
+        problem = f"for {_LONG.seconds // 60} minutes agents have not started on {some(waiting)}"
+        remedy = f"kubectl -n {cluster.system} describe pods -l app.kubernetes.io/name=vramshare-agent"
+        advice = "where a node has no GPU: take manifests/components/labelled-gpu-nodes into your kustomization"
+        yield warning(problem, f"{remedy}; {advice}")
     for name in cluster.unreadable_inventories:
         yield Trouble(f"inventory {name} cannot be read", f"kubectl -n {cluster.system} describe configmap {name}")
 
@@ -106,6 +114,16 @@ def _isolation(cluster: Cluster) -> Iterator[Trouble]:
             yield Trouble(told, remedy) if one.state is Isolation.VIOLATED else warning(told)
 
 
+def _waiting(cluster: Cluster) -> Iterator[str]:
+    """The nodes on which an agent's pod has been Pending for long: an image or a runtime is missing there."""
+    for one in cluster.pods:
+        ours = namespace_of(one) == cluster.system and labels_of(one).get("app.kubernetes.io/name") == _AGENT
+        age = _age((one.get("metadata") or {}).get("creationTimestamp"), cluster.now)
+        pending = (one.get("status") or {}).get("phase") == "Pending"
+        if ours and pending and age is not None and age > _LONG.total_seconds():
+            yield str((one.get("spec") or {}).get("nodeName") or "no node")
+
+
 def _has_gpus(node: Json) -> bool:
     """Whether the cluster says that a node has an NVIDIA GPU."""
     capacity = (node.get("status") or {}).get("capacity") or {}
@@ -133,7 +151,7 @@ def _gpus(cluster: Cluster) -> str:
 CHECKS: Final = (
     Check(
         "agents",
-        ("nodes", "configmaps", "leases"),
+        ("nodes", "configmaps", "leases", "pods"),
         _agents,
         lambda one: f"alive on all {len(one.inventories)} GPU nodes",
     ),

@@ -97,6 +97,14 @@ def workload(name: str, image: str = "x") -> dict:
     return thing(name, namespace="gpu", spec={"template": {"spec": {"containers": [{"image": image}]}}})
 
 
+def agent_pod(node: str, phase: str) -> dict:
+    """An agent's pod of six minutes ago."""
+    made = (NOW - timedelta(minutes=6)).isoformat()
+    labels = {"app.kubernetes.io/name": "vramshare-agent"}
+    found = thing(f"agent-{node}", namespace=SYSTEM, labels=labels, meta={"creationTimestamp": made})
+    return {**found, "spec": {"nodeName": node}, "status": {"phase": phase}}
+
+
 def lease(seconds: int = 5) -> dict:
     """An agent's sign of life."""
     return thing(names.agent_lease_name("n1"), spec={"renewTime": (NOW - timedelta(seconds=seconds)).isoformat()})

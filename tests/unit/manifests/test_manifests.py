@@ -102,6 +102,13 @@ def test_the_runtime_class_is_the_agents_and_the_pods(overlay: str) -> None:
     assert {"name": "VRAMSHARE_WEBHOOK_RUNTIME_CLASS", "value": "nvidia"} in webhook["env"]
 
 
+@pytest.mark.parametrize("overlay", ["microk8s", "gpu-operator", "openshift"])
+def test_agents_stay_where_the_operator_has_found_a_gpu(overlay: str) -> None:
+    """On other nodes there is no NVIDIA runtime, and agents that cannot start stop the rollout of an upgrade."""
+    made = {one["kind"]: one for one in rendered(ROOT / "overlays" / overlay)}
+    assert made["DaemonSet"]["spec"]["template"]["spec"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+
+
 def test_replicas_stand_on_different_nodes() -> None:
     """With high availability they must; one at a time may be drained anywhere."""
     made = rendered(ROOT / "overlays" / "high-availability")
