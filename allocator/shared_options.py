@@ -21,7 +21,7 @@ SHARED: Final = (
         "how to reach the API server",
         path,
         shared=True,
-        shows="the pod's service account, else `KUBECONFIG`",
+        shows="`KUBECONFIG`, else `~/.kube/config`, else the pod's service account",
     ),
     Option(
         "namespace", names.DEFAULT_NAMESPACE, "vramshare's namespace", text, shared=True, variables=("POD_NAMESPACE",)

@@ -16,7 +16,7 @@ from allocator.kube.look import STEPS, look
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
     reach = parser.add_argument_group("cluster")
-    reach.add_argument("--kubeconfig", type=Path, help="default: KUBECONFIG, else ~/.kube/config")
+    reach.add_argument("--kubeconfig", type=Path, help="default: as kubectl, KUBECONFIG, else ~/.kube/config")
     reach.add_argument("--context", help="of the kubeconfig; default: its current one")
     reach.add_argument("--system-namespace", default=names.DEFAULT_NAMESPACE, help="vramshare's own")
 

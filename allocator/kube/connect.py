@@ -20,8 +20,9 @@ from allocator.kube.errors import UnreachableError
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its service account."""
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-_UNREADABLE: Final = (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError)
+_MISSHAPEN: Final = (AttributeError, KeyError, TypeError)
 """The library looks into a file of the wrong shape without checking."""
+_UNREADABLE: Final = (OSError, yaml.YAMLError, ValueError, *_MISSHAPEN)
 _TOKEN: Final = "BearerToken"  # noqa: S105  # the name of a slot in the configuration, no secret
 
 
@@ -30,7 +31,8 @@ class KubeSettings:
     """Where the API server is and how patient to be with it.
 
     Attributes:
-        kubeconfig: path of a kubeconfig; None: in a pod its service account, else $KUBECONFIG, else ~/.kube/config.
+        kubeconfig: path of a kubeconfig; None: $KUBECONFIG, else ~/.kube/config if it is there, else in a pod its
+            service account, in kubectl's order: the same cluster as kubectl's.
         context: context of the kubeconfig; None: its current one.
         timeout: seconds for one request, connecting included. Watches have their own limits.
         connections: how many connections at most.
@@ -88,9 +90,22 @@ async def load(
     Raises:
         UnreachableError: there is none, or it cannot be read.
     """
-    if settings.kubeconfig is None and _HOST in environ:
-        return _service_account(account, environ)
-    return await _kubeconfig(settings)
+    place = _place(settings, environ)
+    return await _kubeconfig(settings, place) if place else _service_account(account, environ)
+
+
+def _place(settings: KubeSettings, environ: Mapping[str, str]) -> str:
+    """The kubeconfig, or several as $KUBECONFIG lists them; empty: the pod's service account is meant."""
+    named = str(settings.kubeconfig or "") or environ.get("KUBECONFIG", "")
+    usual = Path(environ.get("HOME") or "/", ".kube/config")
+    place = named or str(usual)
+    if any(Path(one).exists() for one in (place, *place.split(os.pathsep))):
+        return place
+    if not named and _HOST in environ:
+        return ""
+    raise UnreachableError(
+        f"no way to the API server: there is no kubeconfig {place}; name one with --kubeconfig or KUBECONFIG"
+    )
 
 
 def _service_account(account: Path, environ: Mapping[str, str]) -> Credentials:
@@ -108,19 +123,21 @@ def _service_account(account: Path, environ: Mapping[str, str]) -> Credentials:
     return Credentials(base=f"https://{f'[{host}]' if ':' in host else host}:{port}", tls=tls, authorization=token)
 
 
-async def _kubeconfig(settings: KubeSettings) -> Credentials:
+async def _kubeconfig(settings: KubeSettings, place: str) -> Credentials:
     from kubernetes_asyncio import client, config  # noqa: PLC0415  # 40 MB that a pod need not have
     from kubernetes_asyncio.config.config_exception import ConfigException  # noqa: PLC0415  # likewise
 
     found = type.__call__(client.Configuration)
     try:
         await config.load_kube_config(
-            config_file=None if settings.kubeconfig is None else str(settings.kubeconfig),
+            config_file=place,
             context=settings.context,
             client_configuration=found,
         )
+    except _MISSHAPEN as reason:
+        problem = f"it lacks something that its context names, such as the user ({reason})"
+        raise UnreachableError(f"no way to the API server: kubeconfig in {place}: {problem}") from reason
     except (ConfigException, *_UNREADABLE) as reason:
-        place = settings.kubeconfig or "the default places"
         raise UnreachableError(f"no way to the API server: kubeconfig in {place}: {reason}") from reason
 
     async def token() -> str:

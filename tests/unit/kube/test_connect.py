@@ -47,6 +47,34 @@ async def test_a_given_kubeconfig_wins_over_the_service_account(tmp_path):
     assert found.base == "http://127.0.0.1:1"
 
 
+@pytest.mark.parametrize("way", ["KUBECONFIG", "HOME"])
+async def test_in_a_pod_too_the_cluster_is_kubectls(tmp_path, way):
+    """Whoever works in a pod, and points kubectl at another cluster, means that one: uninstall takes things away."""
+    path = kubeconfig(tmp_path, "secret")
+    if way == "HOME":
+        (tmp_path / ".kube").mkdir()
+        path.rename(tmp_path / ".kube" / "config")
+    value = str(tmp_path if way == "HOME" else path)
+    found = await load(KubeSettings(), environ={**CLUSTER, way: value}, account=tmp_path / "none")
+    assert found.base == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_no_kubeconfig_at_all_says_how_to_name_one(tmp_path, named):
+    """The first thing that a newcomer meets."""
+    settings = KubeSettings(kubeconfig=tmp_path / "gone") if named else KubeSettings()
+    with pytest.raises(UnreachableError, match=r"there is no kubeconfig /.*--kubeconfig or KUBECONFIG"):
+        await load(settings, environ={"HOME": str(tmp_path)})
+
+
+async def test_a_context_without_its_user_says_so(tmp_path):
+    """In words, not in the library's."""
+    path = kubeconfig(tmp_path, "secret")
+    path.write_text(path.read_text().replace("{name: u, user: {token: secret}}", ""))
+    with pytest.raises(UnreachableError, match="lacks something that its context names, such as the user"):
+        await load(KubeSettings(kubeconfig=path), environ={})
+
+
 @pytest.mark.parametrize("text", ["", "- nonsense\n", "kind: Config\n"])
 async def test_a_broken_kubeconfig_names_the_file(tmp_path, text):
     """The operator sees which file to mend."""
