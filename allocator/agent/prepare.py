@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator.agent import interposer, probe, strategy
+from allocator import probe
+from allocator.agent import interposer, strategy
 from allocator.agent.interposer import InstallError
 from allocator.agent.report import Preparation
 from allocator.api.inventory import Strategy

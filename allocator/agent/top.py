@@ -102,6 +102,8 @@ async def _source(args: argparse.Namespace, *, local: bool) -> AsyncIterator[Sou
         return
     root = args.host_root or Path("/")
     kubelet: Path | None = args.kubelet_dir or kubelet_folder(root)
+    if args.kubelet_dir and not (args.kubelet_dir / "pods").is_dir():
+        raise VramshareError(f"--kubelet-dir {args.kubelet_dir}: no kubelet's folder, it has no pods folder in it")
     if kubelet is None:
         raise VramshareError(f"no kubelet folder under {root}; name it with --kubelet-dir, or a cluster: --kubeconfig")
     yield Node(kubelet, root)

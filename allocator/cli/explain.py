@@ -14,6 +14,7 @@ import yaml
 from allocator.api import names
 from allocator.api.errors import RequestError, VramshareError
 from allocator.api.request import parse_pod
+from allocator.cli.given import read_given
 from allocator.cli.progress import progress
 from allocator.core.demand import PodDemand
 from allocator.core.explain import Explanation, explain
@@ -123,7 +124,7 @@ def table(found: Explanation) -> str:
 
 def read(name: str) -> Mapping[str, Any]:
     """The one object of a file; `-` is standard input."""
-    text = sys.stdin.read() if name == "-" else Path(name).read_text()
+    text = read_given(name)
     try:
         documents = [one for one in yaml.safe_load_all(text) if one]
     except yaml.YAMLError as reason:

@@ -16,6 +16,7 @@ import yaml
 
 from allocator.api import names
 from allocator.api.errors import VramshareError
+from allocator.cli.given import read_given
 from allocator.core.migration import Outcome, migrate
 
 _SEPARATOR: Final = re.compile(r"^---(?:[ \t].*)?$\n?", re.MULTILINE)
@@ -44,7 +45,7 @@ class Migrate:
         """Rewrite each file; what is worth knowing goes to standard error."""
         namespaces: set[str] = set()
         for number, name in enumerate(args.filename):
-            before = _read(name)
+            before = read_given(name)
             outcome = Outcome()
             after = rewritten(before, outcome, name)
             namespaces |= outcome.namespaces
@@ -108,10 +109,6 @@ def _has_comments(text: str) -> bool:
     """Whether a document seems to have a comment: a `#` that begins a word, outside of quotes."""
     bare = re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", text)
     return re.search(r"(^|[ \t])#", bare, re.MULTILINE) is not None
-
-
-def _read(name: str) -> str:
-    return sys.stdin.read() if name == "-" else Path(name).read_text()
 
 
 def _diff(before: str, after: str, name: str) -> Iterable[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from allocator import probe
 from allocator.api.errors import VramshareError
 from allocator.api.quantities import MemoryAsk, MemoryShare, QuantityError, parse_cores, parse_memory_ask
 
@@ -68,12 +69,16 @@ class RunCommand:
         if ALLOCATION_FILE.exists():
             raise VramshareError(f"{ALLOCATION_FILE} exists: the pod sets the limits here; run {command[0]} as it is")
         asked = slice_of(args, os.environ)
+        _check_region(args.region)
         if shutil.which(command[0]) is None:
             if Path(command[0]).is_file():
                 return _complain(f"{command[0]}: cannot be run; is it executable?", NOT_RUNNABLE)
             return _complain(f"{command[0]}: no such command", NOT_FOUND)
         with _region(args.region) as region:
-            return _wait(command, environment(asked, region=region, base=os.environ))
+            environ = environment(asked, region=region, base=os.environ)
+            if problem := probe.load(asked.interposer):
+                raise VramshareError(f"{command[0]} is not run, for it would have no wall: {problem}")
+            return _wait(command, environ)
 
 
 def slice_of(args: argparse.Namespace, environ: Mapping[str, str]) -> Slice:
@@ -130,6 +135,22 @@ def environment(asked: Slice, *, region: Path, base: Mapping[str, str]) -> dict[
 def _memory(asked: MemoryAsk) -> str:
     """As the interposer reads it."""
     return str(asked) if isinstance(asked, MemoryShare) else str(asked.count)
+
+
+def _check_region(named: Path | None) -> None:
+    """The interposer would let each process have the whole slice where they can share no file.
+
+    Raises:
+        VramshareError: the file can be neither used nor made.
+    """
+    if named is None or (named.is_file() and os.access(named, os.R_OK | os.W_OK)):
+        return
+    if named.exists():
+        raise VramshareError(f"--region {named}: not a file that can be read and written; name another")
+    if not os.access(named.absolute().parent, os.W_OK):
+        raise VramshareError(
+            f"--region {named}: its folder is not there, or cannot be written; make it, or name another"
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.agent import probe
+from allocator import probe
 
 
 def build(folder: Path, text: str) -> Path:

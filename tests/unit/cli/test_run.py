@@ -129,3 +129,20 @@ def test_signals_reach_the_command():
     started.send_signal(signal.SIGTERM)
     assert started.wait(timeout=30) == 128 + signal.SIGTERM
     started.stdout.close()
+
+
+def test_a_library_that_the_loader_passes_over_runs_nothing(tmp_path: Path):
+    """It would say a line and run the command without a wall."""
+    (tmp_path / "broken.so").write_bytes(b"no library")
+    asked = parsed("--memory", "2Gi", "--interposer", str(tmp_path / "broken.so"), "--", "touch", str(tmp_path / "ran"))
+    with pytest.raises(VramshareError, match="touch is not run, for it would have no wall"):
+        command.run(asked)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("named", ["gone/region", "."])
+def test_a_region_that_cannot_be_shared_is_refused(tmp_path: Path, named: str):
+    """Each process would have the whole slice."""
+    with pytest.raises(VramshareError, match=r"--region .*another"):
+        outcome("--region", str(tmp_path / named), "--", "true")
+    assert outcome("--region", str(tmp_path / "region"), "--", "true") == 0
