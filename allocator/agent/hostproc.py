@@ -10,21 +10,20 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
 from allocator.agent.cgroups import Owner, owner_of
+from allocator.agent.maps import Mapped, parse_maps, shown
 
 T = TypeVar("T")
 
-LIBRARY: Final = b"libvramshare-"
-"""What the name of an installed interposer begins with."""
 _LARGEST: Final = 64 << 20
-"""Bytes of a memory map that are read at most; one of 65,530 mappings, the kernel's limit, has some 10 MB."""
+"""Bytes of a memory map that are looked at; one of 65,530 usual mappings, the kernel's limit, has some 10 MB."""
+_MOUNTS: Final = 1 << 20
+"""Bytes of a list of mounts that are looked at; a container's has some 10 KB, but may have a tenant's own in it."""
 _SHORT: Final = 1 << 16
-_MAPPING: Final = re.compile(
-    rb"^\S+ \S+ \S+ ([0-9a-f]+:[0-9a-f]+) (\d+) +(\S*" + LIBRARY + rb"\S*\.so)( \(deleted\))?$", re.MULTILINE
-)
 _NAME_OF_CONTAINER: Final = r"/pods/{uid}/containers/([a-z0-9.-]+)/[0-9a-f]+ "
 """The root of the mount that the kubelet makes for a container's termination message."""
 
@@ -65,19 +64,6 @@ class HostProcess:
     container: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """An interposer in a process' memory.
-
-    Attributes:
-        file: device and inode, as memory maps show them.
-        path: in the process' own view.
-    """
-
-    file: str
-    path: str
-
-
 class Proc:
     """A /proc, `root` in the agent's own view."""
 
@@ -102,11 +88,13 @@ class Proc:
             ProcessLookupError: it has ended.
             OSError: its map may not be read.
         """
-        text = self._told(identity.pid, "maps")
+        pieces = self.told(identity.pid, "maps")
+        first = next(pieces, b"")
+        found = parse_maps(chain((first,), pieces))
         now = self.identity(identity.pid)
-        if not text or now is None or now.start != identity.start:
+        if not first or now is None or now.start != identity.start:
             raise ProcessLookupError(identity.pid)
-        return parse_maps(text)
+        return found
 
     def file(self, identity: Identity, path: str) -> Path:
         """A file, `path` in a process' own view, in ours."""
@@ -149,8 +137,9 @@ class Proc:
         found = owner_of(text.decode(errors="replace"))
         if found is None and _at_root(text):
             # Version 1 moves a first thread that has ended there, and the others live on where they are.
-            others = (owner_of(one.decode(errors="replace")) for one in self._other_threads(pid, "cgroup"))
-            found = next((one for one in others if one is not None), None)
+            texts = (self.read(pid, one) for one in self._other_threads(pid, "cgroup"))
+            owners = (owner_of(one.decode(errors="replace")) for one in texts)
+            found = next((one for one in owners if one is not None), None)
         return found
 
     def _process(self, identity: Identity) -> HostProcess:
@@ -184,44 +173,57 @@ class Proc:
     def container(self, pid: int, uid: str) -> str:
         """The name of a process' container by the kubelet's mounts in it; empty where they do not tell."""
         try:
-            text = self._told(pid, "mountinfo")
+            text = b"".join(self.told(pid, "mountinfo", most=_MOUNTS))
         except PermissionError:
             return ""
         found = re.search(_NAME_OF_CONTAINER.format(uid=re.escape(uid)), text.decode(errors="replace"))
         return found[1] if found else ""
 
-    def _told(self, pid: int, name: str) -> bytes:
-        """A file of a process; of one whose first thread has ended, which shows none, as its other threads have it."""
-        text = self._of_thread(pid, name)
-        return text or next((found for found in self._other_threads(pid, name) if found), b"")
+    def told(self, pid: int, name: str, *, most: int = _LARGEST) -> Iterator[bytes]:
+        """A long file of a process, in pieces; of one whose first thread has ended, as its other threads have it.
 
-    def _other_threads(self, pid: int, name: str) -> Iterator[bytes]:
+        Raises:
+            OSError: it cannot be read, or the process has ended.
+        """
+        for one in chain((name,), self._other_threads(pid, name)):
+            empty = True
+            for piece in self._pieces(pid, one, most):
+                empty = False
+                yield piece
+            if not empty:
+                return
+
+    def _other_threads(self, pid: int, name: str) -> Iterator[str]:
+        """Where a process' other threads have a file of this name."""
         with os.scandir(f"{self._root}/{pid}/task") as tasks:
             threads = [one.name for one in tasks if one.name != str(pid)]
-        for one in threads:
-            yield self._of_thread(pid, f"task/{one}/{name}")
+        yield from (f"task/{one}/{name}" for one in threads)
 
-    def _of_thread(self, pid: int, name: str) -> bytes:
+    def _pieces(self, pid: int, name: str, most: int) -> Iterator[bytes]:
+        """At most `most` bytes of a file, as the kernel gives them; nothing for a thread that has ended."""
         try:
-            return self.read(pid, name, most=_LARGEST)
+            descriptor = self._open(pid, name)
         except OSError as reason:
-            if reason.errno == errno.EINVAL:  # mounts of a thread that has ended
-                return b""
+            if reason.errno == errno.EINVAL:  # mounts of such a one
+                return
             raise
-
-    def read(self, pid: int, name: str, *, most: int = _SHORT) -> bytes:
-        """A file of a process, `most` bytes at most: short ones come at once, long ones page by page."""
-        descriptor = os.open(f"{self._root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if most <= _SHORT:
-                return os.read(descriptor, most)
-            pieces = []
-            while most > 0 and (piece := os.read(descriptor, min(most, 1 << 16))):
-                pieces.append(piece)
+            while most > 0 and (piece := os.read(descriptor, min(most, _SHORT))):
+                yield piece
                 most -= len(piece)
-            return b"".join(pieces)
         finally:
             os.close(descriptor)
+
+    def read(self, pid: int, name: str) -> bytes:
+        """A short file of a process, which comes at once."""
+        descriptor = self._open(pid, name)
+        try:
+            return os.read(descriptor, _SHORT)
+        finally:
+            os.close(descriptor)
+
+    def _open(self, pid: int, name: str) -> int:
+        return os.open(f"{self._root}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _at_root(groups: bytes) -> bool:
@@ -249,19 +251,3 @@ def parse_inner(status: bytes, pid: int) -> int:
         if line.startswith(b"NSpid:"):
             return int(line.split()[-1])
     return pid
-
-
-def parse_maps(text: bytes) -> frozenset[Mapped]:
-    """The interposers in a /proc/<pid>/maps."""
-    if LIBRARY not in text:
-        return frozenset()
-    return frozenset(
-        Mapped(file=one[1].decode() + " " + one[2].decode(), path=shown(one[3])) for one in _MAPPING.finditer(text)
-    )
-
-
-def shown(text: bytes) -> str:
-    """A name that a tenant chose, fit for a terminal and a ConfigMap."""
-    return "".join(
-        char if char.isascii() and char.isprintable() else "?" for char in text.decode("ascii", errors="replace")
-    )

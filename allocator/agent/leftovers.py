@@ -7,13 +7,14 @@ needed while a grant lives that was made before its successor was installed, or 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from allocator.agent.hostproc import LIBRARY, Proc
+from allocator.agent.hostproc import Proc
+from allocator.agent.maps import naming
 from allocator.agent.tenancy import Ledger
 from allocator.api import names
 
@@ -87,7 +88,7 @@ def remove(old: Iterable[Old], proc: Proc) -> list[Path]:
     if not candidates:
         return []
     try:
-        mapped = set(_mapped(proc))
+        mapped = _mapped(proc, {one.file.name for one in candidates})
     except OSError:
         return []
     gone = []
@@ -98,19 +99,14 @@ def remove(old: Iterable[Old], proc: Proc) -> list[Path]:
     return gone
 
 
-def _mapped(proc: Proc) -> Iterator[str]:
-    """Names of interposers that some process has mapped."""
+def _mapped(proc: Proc, wanted: set[str]) -> set[str]:
+    """Which of these interposers, by name, some process has mapped."""
+    found = set()
     for pid in proc.pids():
         try:
-            text = proc.read(pid, "maps", most=64 << 20)
+            for _, path in naming(proc.told(pid, "maps")):
+                found.add(path.rpartition(b"/")[2].decode(errors="replace"))
+                found &= wanted
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if LIBRARY in text:
-            yield from (one.rpartition(b"/")[2].decode(errors="replace") for one in _paths(text))
-
-
-def _paths(text: bytes) -> Iterator[bytes]:
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 6 and LIBRARY in words[5]:
-            yield words[5]
+    return found

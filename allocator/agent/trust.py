@@ -15,7 +15,7 @@ import stat
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from allocator.api import names
 
@@ -25,6 +25,7 @@ _NAME: Final = re.compile(r"libvramshare-.+-([0-9a-f]{12})\.so")
 _SELF: Final = Path("/proc/self/maps")
 _LARGEST: Final = 32 << 20
 """Bytes; an interposer is a small part of that."""
+_PIECE: Final = 1 << 18
 _MOST: Final = 1024
 """Copies of pods whose content is remembered."""
 
@@ -118,9 +119,18 @@ def read(file: Path) -> Library | None:
         if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= _LARGEST:
             return None
         # Not hashed through the mapping: touching what its owner cuts off meanwhile would be our end.
-        digest = hashlib.sha256(stream.read(_LARGEST)).hexdigest()
+        digest = _digest(stream)
         with mmap.mmap(descriptor, 1, access=mmap.ACCESS_COPY) as mapped:
             return Library(sha256=digest, file=_shown_at(ctypes.addressof(ctypes.c_char.from_buffer(mapped))))
+
+
+def _digest(stream: BinaryIO) -> str:
+    """Of a file's first bytes, which are not held: it may grow while it is read."""
+    found, left = hashlib.sha256(), _LARGEST
+    while left > 0 and (piece := stream.read(min(left, _PIECE))):
+        found.update(piece)
+        left -= len(piece)
+    return found.hexdigest()
 
 
 def _shown_at(address: int) -> str:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Final
 
 from allocator.agent.gpus import GpuUsage
-from allocator.agent.hostproc import HostProcess, Identity, Mapped, Proc
+from allocator.agent.hostproc import HostProcess, Identity, Proc
 from allocator.agent.judge import Loaded, User
+from allocator.agent.maps import Mapped
 from allocator.agent.patience import Bounded
 from allocator.agent.trust import DELIVERED
 
 AGAIN: Final = 300.0
 """Seconds after which a memory map that was in order is read once more. A process that becomes another program is
 noticed at once, by its name or its stack; this is for what changes without either."""
+LONGEST: Final = 2.0
+"""Seconds of one look after which no more memory maps of one pod are read: how long they are is the pod's choice."""
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Users:
     bounded: Bounded = field(default_factory=Bounded)
     _processes: dict[Identity, HostProcess] = field(default_factory=dict)
     _checked: dict[Identity, float] = field(default_factory=dict)
+    _spent: dict[str, float] = field(default_factory=dict)
 
     def look(self, usages: Iterable[GpuUsage]) -> tuple[tuple[User, ...], dict[str, int]]:
         """Who uses the GPUs.
@@ -47,6 +51,7 @@ class Users:
         for usage in usages:
             for one in usage.processes:
                 memory[one.pid][usage.uuid] = one.memory
+        self._spent.clear()
         trusted = self._trusted() if memory else frozenset()
         users, lost = [], defaultdict[str, int](int)
         for pid, held in sorted(memory.items()):
@@ -104,7 +109,13 @@ class Users:
             return Loaded.YES
         if trusted is None:
             return Loaded.UNKNOWN
-        if not self.bounded.call(pod, lambda: self._has_one(identity, trusted)):
+        if self._spent.get(pod, 0.0) >= LONGEST:
+            raise TimeoutError("its pod has had its time")
+        try:
+            isolated = self.bounded.call(pod, lambda: self._has_one(identity, trusted))
+        finally:
+            self._spent[pod] = self._spent.get(pod, 0.0) + self.monotonic() - now
+        if not isolated:
             return Loaded.NO
         self._checked[identity] = now
         return Loaded.YES

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator.agent.cgroups import Owner
-from allocator.agent.hostproc import HostProcess, Identity, Mapped, Proc, parse_inner, parse_maps, parse_stat
+from allocator.agent.hostproc import HostProcess, Identity, Proc, parse_inner, parse_stat
+from allocator.agent.maps import MOST, Mapped, parse_maps
 
 UID = "0b6f7a1e-1234-4abc-8def-000000000001"
 ID = "ab" * 32
@@ -211,7 +213,7 @@ def test_strange_files(text: bytes) -> None:
     """A stat that is none is refused, a map that is none holds nothing."""
     with pytest.raises(ValueError):
         parse_stat(5, text.replace(b"(", b""))
-    assert parse_maps(text) == frozenset()
+    assert parse_maps([text]) == frozenset()
 
 
 def test_interposers_in_a_map() -> None:
@@ -226,10 +228,42 @@ def test_interposers_in_a_map() -> None:
             "7f06-7f07 r-xp 00000000 08:01 6 /tmp/libvramshare-notes.txt",
         ]
     )
-    assert parse_maps(text.encode()) == {
+    assert parse_maps([text.encode()]) == {
         Mapped("08:01 99", "/opt/vramshare/libvramshare-0.1.0-abcdefabcdef.so"),
         Mapped("00:2a 12", "/opt/vramshare/libvramshare-0.0.9-000000000000.so"),
     }
+
+
+@given(size=st.integers(1, 200))
+def test_a_map_comes_in_pieces(size: int) -> None:
+    """Wherever the reading of a line is cut."""
+    text = f"{LINE}\n{LINE.replace(' 99 ', ' 98 ')}\n".encode()
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert {one.file for one in parse_maps(pieces)} == {"08:01 99", "08:01 98"}
+
+
+def test_a_path_makes_no_line() -> None:
+    """A return is a character of a path like any other: nobody writes a mapping of an installed file himself."""
+    assert parse_maps([f"7f00-7f01 r-xp 00000000 08:01 5 /tmp/a\r{LINE}\n".encode()]) == frozenset()
+
+
+@pytest.mark.timeout(45)
+def test_a_map_of_hostile_paths_costs_little() -> None:
+    """64 MiB of names that are nearly an interposer's, each line of the longest path there is."""
+    path = "/" + "libvramshare-" * 150 + ".so" * 690
+    line = f"7f00-7f01 r-xp 00000000 08:01 5 {path} x\n".encode()
+    tracemalloc.start()
+    try:
+        assert parse_maps(line for _ in range((64 << 20) // len(line))) == frozenset()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_many_interposers_the_first_are_told() -> None:
+    """Nobody of good faith has so many."""
+    lines = (LINE.replace(" 99 ", f" {number} ").encode() + b"\n" for number in range(10 * MOST))
+    assert len(parse_maps(lines)) == MOST
 
 
 def test_kernels_that_do_not_tell_the_inner_id() -> None:

@@ -1,6 +1,7 @@
 """Interposers of earlier versions go when nobody needs them any more."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,10 +81,10 @@ def test_where_maps_cannot_be_read_nothing_goes(host: Host, monkeypatch: pytest.
     """Any process may have it mapped."""
     put(host.proc, 10)
 
-    def refused(*_: object, **__: object) -> bytes:
+    def refused(*_: object, **__: object) -> Iterator[bytes]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Proc, "read", refused)
+    monkeypatch.setattr(Proc, "told", refused)
     assert host.tidy(ledger()) == set()
 
 

@@ -5,13 +5,15 @@ import mmap
 import os
 import shutil
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from allocator.agent.gpus import GpuProcess, GpuUsage
-from allocator.agent.hostproc import Proc, parse_maps
+from allocator.agent.hostproc import Identity, Proc
 from allocator.agent.judge import Loaded
+from allocator.agent.maps import Mapped, parse_maps
 from allocator.agent.patience import Bounded
 from allocator.agent.sight import BLIND, blind
 from allocator.agent.trust import DELIVERED, Trust, installed, read
@@ -95,6 +97,35 @@ def test_a_process_that_hangs_keeps_nobody(scene: Scene) -> None:
     assert scene.look(10, 11, 12) == {10: Loaded.YES, 11: Loaded.YES, 12: Loaded.YES}
 
 
+def test_a_pod_whose_maps_take_long_keeps_nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two seconds its other processes wait for the next look, at which the first ones are known."""
+    for pid in (10, 11, 12):
+        scene.put(pid)
+    scene.put(13, cgroup=f"0::/kubepods/burstable/pod{UID[:-1]}0/{ID}\n")
+    read_at_once = Proc.interposers
+
+    def slowly(proc: Proc, identity: Identity) -> frozenset[Mapped]:
+        scene.now += 1.5
+        return read_at_once(proc, identity)
+
+    monkeypatch.setattr(Proc, "interposers", slowly)
+    assert scene.look(10, 11, 12, 13) == {10: Loaded.YES, 11: Loaded.YES, 12: Loaded.STUCK, 13: Loaded.YES}
+    assert scene.look(10, 11, 12, 13) == dict.fromkeys((10, 11, 12, 13), Loaded.YES)
+
+
+def test_a_large_copy_is_not_held_in_memory(tmp_path: Path) -> None:
+    """A pod may have a file of 32 MiB where the interposer would be."""
+    file = tmp_path / "large"
+    with file.open("wb") as stream:
+        stream.truncate(32 << 20)
+    tracemalloc.start()
+    try:
+        assert read(file) is not None
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_hosts_own_processes_need_no_interposer(scene: Scene) -> None:
     """They are users all the same: what they hold is foreign."""
     scene.put(10, cgroup="0::/system.slice/x.service\n", maps="")
@@ -171,7 +202,7 @@ def test_an_installed_interposer_is_known_as_maps_show_it(tmp_path: Path) -> Non
     """Read off our own map, and equal to what any process' map shows."""
     file = put_interposer(tmp_path)
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ):
-        (shown,) = parse_maps(Path("/proc/self/maps").read_bytes())
+        (shown,) = parse_maps([Path("/proc/self/maps").read_bytes()])
     assert mapped_as(file) == shown.file
     assert shown.file.endswith(f" {file.stat().st_ino}")
 
