@@ -42,6 +42,8 @@ enum {
 
 enum { /* CUmemLocationType, CUlimit, CUfunction_attribute, CUdevice_attribute: the values used here */
     CU_LOCATION_DEVICE = 1,
+    CU_LOCATION_LOCALITY_DOMAIN = 6, /* a part of a device's memory: the lowest byte of `id` is the device */
+    CU_ALLOCATION_MANAGED = 2,
     CU_LIMIT_STACK = 0,
     CU_LIMIT_PRINTF = 1,
     CU_LIMIT_HEAP = 2,
@@ -194,6 +196,8 @@ API CUresult cuMemPoolExportPointer(CUmemPoolPtrExportData *data, CUdeviceptr pt
 API CUresult cuMemPoolImportPointer(CUdeviceptr *ptr, CUmemoryPool pool, CUmemPoolPtrExportData *data);
 API CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice dev);
 API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice dev);
+API CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool, CUmemLocation *location, int type);
+API CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, int type);
 API CUresult cuStreamIsCapturing(CUstream stream, int *status);
 API CUresult cuStreamIsCapturing_ptsz(CUstream stream, int *status);
 API CUresult cuStreamGetCtx(CUstream stream, CUcontext *ctx);
@@ -270,6 +274,8 @@ API CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgr
 API CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t count,
                             CUgraphNodeParams *params);
 API CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, const CUgraphEdgeData *edges,
+                               size_t count, CUgraphNodeParams *params);
+API CUresult cuGraphAddNode_v3(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, const CUgraphEdgeData *edges,
                                size_t count, CUgraphNodeParams *params);
 API CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *count);
 API CUresult cuGraphNodeGetType(CUgraphNode node, int *type);

@@ -201,6 +201,18 @@ void vs_books_drop_context(struct vs_books *books, uint64_t context, uint64_t fr
         }
 }
 
+uint64_t vs_books_promised(const struct vs_books *books, unsigned gpu)
+{
+    uint64_t sum = 0;
+    struct vs_entry *entry;
+    for (uint64_t at = 0; (entry = vs_map_next(&books->objects, &at)) != NULL;) {
+        struct vs_block block = unpack(entry);
+        if (block.kind == VS_PROMISED && block.gpu == gpu)
+            sum = vs_plus(sum, block.size);
+    }
+    return sum;
+}
+
 unsigned vs_books_pool(const struct vs_books *books, uint64_t handle)
 {
     for (unsigned i = 0; i < VS_POOLS; i++)

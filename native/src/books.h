@@ -19,7 +19,7 @@ enum vs_kind {
     VS_BORROWED, /* of another process of this container, charged there */
     VS_PACKED,   /* an array */
     VS_EXTERNAL, /* of another API */
-    VS_PROMISED, /* a loaded image whose globals the driver has yet to place: charged by the loader's hook */
+    VS_PROMISED, /* globals or heaps that the driver has yet to place: promise.c charges them */
     VS_GRAPH,    /* an executable graph that allocates: its size is what a launch may take */
 };
 
@@ -51,6 +51,7 @@ struct vs_books {
     uint64_t managed[VS_REGION_GPUS]; /* charged, but perhaps not in the driver's per-process figure */
     uint64_t borrowed[VS_REGION_GPUS]; /* of others in this container, open here, charged there */
     uint64_t graphs[VS_REGION_GPUS];  /* graph memory held by the driver when last asked; charged */
+    int managed_pools; /* not 0: there is a pool of managed memory, which may be charged and not in the driver's figure */
     struct vs_pool pools[VS_POOLS];
 };
 
@@ -76,6 +77,9 @@ bool vs_books_find_object(const struct vs_books *books, uint64_t handle, struct 
 
 /* Forgets everything that dies with a context; adds what each GPU gets back to `freed`. */
 void vs_books_drop_context(struct vs_books *books, uint64_t context, uint64_t freed[VS_REGION_GPUS]);
+
+/* What is promised on a GPU in all, if the driver has taken none of it yet. */
+uint64_t vs_books_promised(const struct vs_books *books, unsigned gpu);
 
 /* What an array of this size would newly take. */
 uint64_t vs_books_packing(const struct vs_books *books, unsigned gpu, uint64_t size);

@@ -37,6 +37,15 @@ int vs_gpu_of_device(struct vs_process *process, CUdevice device)
     return gpu;
 }
 
+int vs_gpu_of_location(struct vs_process *process, const CUmemLocation *location)
+{
+    if (location->type == CU_LOCATION_DEVICE)
+        return vs_gpu_of_device(process, location->id);
+    if (location->type == CU_LOCATION_LOCALITY_DOMAIN)
+        return vs_gpu_of_device(process, location->id & 0xff);
+    return VS_NO_CONTEXT;
+}
+
 int vs_device_of_gpu(struct vs_process *process, int gpu)
 {
     return gpu < 0 ? -1 : atomic_load_explicit(&process->gpu_device[gpu], memory_order_relaxed) - 1;
@@ -74,11 +83,34 @@ int vs_current_gpu(struct vs_process *process, CUcontext *context)
     return gpu;
 }
 
-void vs_forget_contexts(struct vs_process *process)
+#define FIRST_STACK 1024u /* bytes a thread that every context has from its start */
+
+uint64_t vs_local_of(struct vs_process *process, CUcontext context)
+{
+    uint64_t key = (uint64_t)(uintptr_t)context;
+    unsigned place = place_of(key);
+    bool known = atomic_load(&process->local[place].context) == key;
+    return known ? vs_max(atomic_load(&process->local[place].bytes), FIRST_STACK) : FIRST_STACK;
+}
+
+void vs_local_note(struct vs_process *process, CUcontext context, uint64_t bytes)
+{
+    uint64_t key = (uint64_t)(uintptr_t)context;
+    unsigned place = place_of(key);
+    bool same = atomic_load(&process->local[place].context) == key;
+    if (bytes == 0 && !same)
+        return;
+    if (bytes && same)
+        bytes = vs_max(bytes, atomic_load(&process->local[place].bytes)); /* another thread was faster */
+    atomic_store(&process->local[place].bytes, bytes);
+    atomic_store(&process->local[place].context, key);
+}
+
+void vs_forget_contexts(struct vs_process *process, CUcontext context)
 {
     for (unsigned i = 0; i < VS_CONTEXTS; i++)
         atomic_store(&process->contexts[i].context, 0);
-    vs_gates_forget(process);
+    vs_gates_forget(process, context);
 }
 
 int vs_stream_gpu(struct vs_process *process, CUstream stream)

@@ -17,6 +17,9 @@
 /* The GPU index of a device ordinal. VS_NO_CONTEXT: not a device. VS_UNKNOWN_GPU: no room for it. */
 int vs_gpu_of_device(struct vs_process *process, CUdevice device);
 
+/* The GPU index of a place for memory. VS_NO_CONTEXT: not a device's memory. */
+int vs_gpu_of_location(struct vs_process *process, const CUmemLocation *location);
+
 /* The GPU index of the calling thread's context, and the context. VS_NO_CONTEXT: none. */
 int vs_current_gpu(struct vs_process *process, CUcontext *context);
 
@@ -26,8 +29,13 @@ int vs_stream_gpu(struct vs_process *process, CUstream stream);
 /* The ordinal of a GPU that vs_gpu_of_device has seen, else -1. */
 int vs_device_of_gpu(struct vs_process *process, int gpu);
 
-/* Forgets which GPU a context is on; NULL: all. */
-void vs_forget_contexts(struct vs_process *process);
+/* After a context is gone (NULL: it is not known which): forgets what was known of it, and which GPU each is on. */
+void vs_forget_contexts(struct vs_process *process, CUcontext context);
+
+/* The largest local memory of a thread that was launched in a context: the driver has it for all threads of the GPU.
+ * Where it is not known any more, what every context has from its start. */
+uint64_t vs_local_of(struct vs_process *process, CUcontext context);
+void vs_local_note(struct vs_process *process, CUcontext context, uint64_t bytes); /* 0: the context is gone */
 
 /* Around questions of ours that this thread's stream capture would not stand otherwise; end gets what begin gave. */
 int vs_quiet_begin(void);
@@ -41,6 +49,15 @@ void vs_measure_overhead(struct vs_process *process, int gpu, bool lower);
 
 /* This process's driver overhead as it was last measured. */
 uint64_t vs_own_overhead(struct vs_process *process, int gpu);
+
+/* Keeps `bytes`, which are charged already, as promised under a name (a driver handle), for a context (NULL: for none). */
+void vs_promise(struct vs_process *process, int gpu, CUcontext context, uint64_t name, uint64_t bytes);
+
+/* So much less is promised under a name; vs_promises_trim gives it back. */
+void vs_promise_less(struct vs_process *process, uint64_t name, uint64_t bytes);
+
+/* Gives back what is charged for promises beyond those that stand: after one is gone. */
+void vs_promises_trim(struct vs_process *process, int gpu);
 
 /* How many threads a GPU can hold at once: a stack is taken for each. 0: not known. */
 uint64_t vs_resident_threads(struct vs_process *process, int gpu);

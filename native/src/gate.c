@@ -15,6 +15,23 @@
 #define LONGEST_SLEEP UINT64_C(100000000) /* ns after which one who waits looks again: tables and limits change */
 #define ACTIVE_EVERY UINT64_C(5000000)    /* ns between two notes that this container has something to do */
 
+#define MOST_UNSEEN 256u               /* launches between two looks at most */
+#define MOMENT UINT64_C(20000000)      /* ns that they may take together */
+
+_Atomic unsigned vs_gate_allowance;
+
+/* Grants launches until the next look, by how long those since the last one have taken. */
+static void allow_more(void)
+{
+    static _Atomic uint64_t last;
+    static _Atomic unsigned granted;
+    uint64_t now = vs_now(true), took = now - atomic_exchange_explicit(&last, now, memory_order_relaxed);
+    unsigned before = atomic_load_explicit(&granted, memory_order_relaxed);
+    uint64_t next = took < MOMENT ? (uint64_t)before * 2 + 1 : (uint64_t)before * MOMENT / took;
+    atomic_store_explicit(&granted, (unsigned)vs_min(next, MOST_UNSEEN), memory_order_relaxed);
+    atomic_store_explicit(&vs_gate_allowance, (unsigned)vs_min(next, MOST_UNSEEN), memory_order_relaxed);
+}
+
 /* Sets this thread's capture mode; the one before. In relaxed mode marks may be made and queried while another stream
  * is being captured. */
 static int capture_mode(int mode)
@@ -106,7 +123,7 @@ static uint64_t look(struct vs_gate *gate, const struct vs_windows *table, int s
 static void wait_until(uint64_t at, bool exactly)
 {
     uint64_t now = vs_now(false), spin = exactly ? SPIN : 0;
-    if (at > now + spin)
+    for (; at > now + spin; now = vs_now(false)) /* a signal ends a pause early */
         vs_pause(at - now - spin);
     while (vs_now(false) < at)
         __asm__ volatile("" ::: "memory");
@@ -139,6 +156,7 @@ void vs_gate_enter(struct vs_gate *gate, CUstream stream, bool per_thread, uint6
     struct vs_windows table;
     CUcontext context;
     *gate = (struct vs_gate){.process = vs_on(), .stream = stream, .kind = kind};
+    allow_more();
     if (!gate->process)
         return;
     int gpu = vs_current_gpu(gate->process, &context);
@@ -151,16 +169,18 @@ void vs_gate_enter(struct vs_gate *gate, CUstream stream, bool per_thread, uint6
         return;
     int slot = vs_own_slot(gate->process);
     struct vs_gates *gates = vs_gates(gate->process);
-    gate->lane = slot < 0 || !gates ? NULL : vs_lane_of(gates, context, gpu);
+    if (slot < 0 || !gates)
+        return;
+    uint64_t start = vs_now(false);
+    while (!(gate->lane = vs_lane_of(gates, context, gpu)) && vs_now(false) - start < FORCED_AFTER * table.cycle)
+        vs_pause(LONGEST_NAP);
     if (gate->lane)
         wait_for_turn(gate, &table, slot);
 }
 
-void vs_gate_leave(const struct vs_gate *gate, CUresult result)
+/* Notes a launch that the driver took. */
+static void launched(const struct vs_gate *gate, int slot)
 {
-    int slot;
-    if (!gate->lane || result != CUDA_SUCCESS || (slot = vs_own_slot(gate->process)) < 0)
-        return;
     struct vs_lane *lane = gate->lane;
     int mode = capture_mode(CU_CAPTURE_RELAXED);
     uint64_t now = vs_now(false);
@@ -173,20 +193,25 @@ void vs_gate_leave(const struct vs_gate *gate, CUresult result)
     capture_mode(mode);
 }
 
+void vs_gate_leave(const struct vs_gate *gate, CUresult result)
+{
+    int slot;
+    if (!gate->lane)
+        return;
+    if (result == CUDA_SUCCESS && (slot = vs_own_slot(gate->process)) >= 0)
+        launched(gate, slot);
+    vs_lane_leave(vs_gates(gate->process), gate->lane);
+}
+
 /* Marks what a stream that is about to end still has to do: afterwards it cannot be marked. */
-static void stream_ends(void)
+static void stream_ends(CUstream stream)
 {
     struct vs_process *process = vs_on();
     struct vs_gates *gates = process ? atomic_load_explicit(&process->gates, memory_order_acquire) : NULL;
-    CUcontext context;
-    int gpu = gates ? vs_current_gpu(process, &context) : VS_NO_CONTEXT;
-    struct vs_lane *lane = gpu < 0 ? NULL : vs_lane_of(gates, context, gpu);
-    if (!lane)
+    if (!gates)
         return;
     int mode = capture_mode(CU_CAPTURE_RELAXED);
-    vs_lock(&lane->lock);
-    vs_lane_mark(lane);
-    vs_unlock(&lane->lock);
+    vs_lanes_drop_stream(gates, stream);
     capture_mode(mode);
 }
 
@@ -195,7 +220,7 @@ static void stream_ends(void)
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
         if (VS_UNLIKELY(atomic_load_explicit(&vs_turns_taken, memory_order_relaxed)))                                 \
-            stream_ends();                                                                                            \
+            stream_ends(stream);                                                                                          \
         return real(stream);                                                                                          \
     }
 

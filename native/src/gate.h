@@ -16,17 +16,24 @@ struct vs_gate {
     bool opening; /* what it waits for is a window's opening, with nothing under way: to be met exactly */
 };
 
-#define VS_GATE_LOOKS 256u /* launches between two looks at whether turns are taken now */
+/* Launches that may still pass before the next look at whether turns are taken now: as many as pass in a moment at the
+ * pace of late, none after a wait. A lost count does no harm. */
+extern _Atomic unsigned vs_gate_allowance;
 
 /* Whether a launch may pass without a look at the gate. */
 static inline bool vs_gate_stands_open(void)
 {
-    static _Atomic unsigned launches; /* one per file that includes this; a lost count does no harm */
-    if (VS_UNLIKELY(atomic_load_explicit(&vs_turns_taken, memory_order_relaxed)))
+    unsigned left = atomic_load_explicit(&vs_gate_allowance, memory_order_relaxed);
+    if (VS_UNLIKELY(left == 0))
         return false;
-    unsigned count = atomic_load_explicit(&launches, memory_order_relaxed) + 1;
-    atomic_store_explicit(&launches, count, memory_order_relaxed);
-    return VS_LIKELY(count % VS_GATE_LOOKS != 0);
+    atomic_store_explicit(&vs_gate_allowance, left - 1, memory_order_relaxed);
+    return VS_LIKELY(!atomic_load_explicit(&vs_turns_taken, memory_order_relaxed));
+}
+
+/* After a wait for the GPU, which may have lasted: the next launch looks. */
+static inline void vs_gate_look_soon(void)
+{
+    atomic_store_explicit(&vs_gate_allowance, 0, memory_order_relaxed);
 }
 
 /* Waits until a unit of this kind may start. Never waits inside a stream capture. `per_thread`: stream 0 means the

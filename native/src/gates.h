@@ -7,7 +7,7 @@
 #include "state.h"
 #include "windows.h"
 
-#define VS_LANES 8        /* contexts of one process that launch under a cap at one time */
+#define VS_LANES 16       /* contexts of one process that have work under way under a cap at one time */
 #define VS_LANE_STREAMS 4 /* streams that one mark covers */
 
 /* A GPU's windows, as last read. */
@@ -32,6 +32,7 @@ struct vs_mark {
 struct vs_lane {
     CUcontext context; /* NULL: free */
     int gpu;
+    unsigned users; /* launches between gate and driver; under lanes_lock */
     vs_lock_t lock;
     CUstream stream[VS_LANE_STREAMS]; /* of the open segment */
     unsigned streams;
@@ -58,8 +59,13 @@ struct vs_gates {
 /* The state, made if there is none. NULL: no memory. */
 struct vs_gates *vs_gates(struct vs_process *process);
 
-/* The lane of a context, taken if it has none. NULL: all are taken, its work is not held. */
+/* The lane of a context, taken if it has none, from one that has nothing under way if need be, and kept until
+ * vs_lane_leave. NULL: there is none now. */
 struct vs_lane *vs_lane_of(struct vs_gates *gates, CUcontext context, int gpu);
+void vs_lane_leave(struct vs_gates *gates, struct vs_lane *lane);
+
+/* A stream is about to end: marks what it still has to do, in whichever lane that is, and names it no more. */
+void vs_lanes_drop_stream(struct vs_gates *gates, CUstream stream);
 
 /* With the lane's lock held: */
 
@@ -75,7 +81,7 @@ void vs_lane_mark(struct vs_lane *lane);
 /* Takes note of marks that were reached; the GPU time that they closed. */
 uint64_t vs_lane_poll(struct vs_lane *lane, uint64_t now);
 
-/* Forgets all lanes: a context is gone, and its events with it. Without any lane's lock held. */
-void vs_gates_forget(struct vs_process *process);
+/* Forgets the lane of a context that is gone, and its events with it; NULL: whichever it was. Without a lane's lock held. */
+void vs_gates_forget(struct vs_process *process, CUcontext context);
 
 #endif

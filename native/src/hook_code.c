@@ -9,6 +9,7 @@
 struct watch {
     struct vs_process *process;
     int gpu;
+    CUcontext context;
     size_t free; /* of the whole GPU, before */
 };
 
@@ -24,11 +25,10 @@ static size_t free_memory(void)
 
 static void watch_begin(struct watch *watch)
 {
-    CUcontext context;
     *watch = (struct watch){.process = vs_on(), .gpu = VS_NO_CONTEXT};
     if (!watch->process)
         return;
-    watch->gpu = vs_current_gpu(watch->process, &context);
+    watch->gpu = vs_current_gpu(watch->process, &watch->context);
     if (watch->gpu >= 0)
         watch->free = free_memory();
 }
@@ -52,20 +52,9 @@ static bool watch_end(const struct watch *watch)
 static void promise(const struct watch *watch, uint64_t globals, uint64_t overhead, uint64_t image)
 {
     uint64_t rest = vs_minus(globals, vs_minus(vs_own_overhead(watch->process, watch->gpu), overhead));
-    struct vs_block block = {.size = rest, .gpu = (unsigned)watch->gpu, .kind = VS_PROMISED};
     vs_settled(watch->process, watch->gpu, globals, rest);
-    if (!rest)
-        return;
-    atomic_fetch_add(&watch->process->promised[watch->gpu], rest);
-    vs_object_made(watch->process, &block, image, 0);
-}
-
-/* Gives back up to `bytes` of what is promised. */
-static void break_promise(struct vs_process *process, int gpu, uint64_t bytes)
-{
-    uint64_t promised = atomic_load(&process->promised[gpu]), back = vs_min(promised, bytes);
-    if (back && atomic_compare_exchange_strong(&process->promised[gpu], &promised, promised - back))
-        vs_uncharge(process, gpu, back);
+    if (rest)
+        vs_promise(watch->process, watch->gpu, watch->context, image, rest);
 }
 
 /* Begins a load: watches, and reserves the globals that the image declares. False: they do not fit. */
@@ -139,15 +128,13 @@ LOAD(cuLibraryLoadFromFile, CUlibrary,
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
         struct watch watch;                                                                                           \
-        struct vs_block block;                                                                                        \
-        uint64_t freed;                                                                                               \
         watch_begin(&watch);                                                                                          \
         vs_launches_forget();                                                                                         \
         CUresult result = VS_INSIDE(real(loaded));                                                                    \
         if (watch.gpu < 0 || result != CUDA_SUCCESS)                                                                  \
             return result;                                                                                            \
-        if (vs_object_leaves(watch.process, (uint64_t)(uintptr_t)loaded, &block, &freed))                             \
-            break_promise(watch.process, (int)block.gpu, block.size);                                                 \
+        vs_promise_less(watch.process, (uint64_t)(uintptr_t)loaded, UINT64_MAX);                                      \
+        vs_promises_trim(watch.process, watch.gpu);                                                                   \
         if (free_memory() > watch.free)                                                                               \
             vs_measure_overhead(watch.process, watch.gpu, true);                                                      \
         return result;                                                                                                \
@@ -224,14 +211,20 @@ static uint64_t limit_costs(struct vs_process *process, int gpu, int limit, size
     return limit == CU_LIMIT_HEAP || limit == CU_LIMIT_PRINTF ? more : 0;
 }
 
+/* The name under which a context's promises for a limit stand; no driver handle is odd. */
+static uint64_t name_of(CUcontext context, int limit) { return (uint64_t)(uintptr_t)context + 1 + 2 * (uint64_t)limit; }
+
 /* Sets a limit that takes nothing. That must work with the slice full, so nothing is reserved for it. */
-static CUresult lower_limit(struct vs_process *process, int gpu, int limit, size_t before, size_t value)
+static CUresult lower_limit(struct vs_process *process, int gpu, CUcontext context, int limit, size_t before, size_t value)
 {
     VS_REAL_CUDA(cuCtxSetLimit);
     CUresult result = VS_INSIDE(real(limit, value));
     uint64_t cheaper = limit_costs(process, gpu, limit, value, before);
+    if (result == CUDA_SUCCESS && limit > CU_LIMIT_HEAP) /* device-runtime limits: what they take is the driver's secret */
+        atomic_store(&process->dirty[gpu], 1);
     if (result == CUDA_SUCCESS && cheaper) {
-        break_promise(process, gpu, cheaper);
+        vs_promise_less(process, name_of(context, limit), cheaper);
+        vs_promises_trim(process, gpu);
         vs_measure_overhead(process, gpu, true);
     }
     return result;
@@ -249,7 +242,7 @@ VS_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
         return real(limit, value);
     uint64_t costs = limit_costs(process, gpu, limit, before, value), grown = 0;
     if (!costs)
-        return lower_limit(process, gpu, limit, before, value);
+        return lower_limit(process, gpu, context, limit, before, value);
     struct vs_bracket bracket;
     if (!vs_bracket_open(process, &bracket, gpu, costs))
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -266,7 +259,7 @@ VS_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
     /* What was not taken at once is charged until it is: the driver takes it at a launch, which cannot be refused. */
     if (vs_minus(costs, grown)) {
         vs_charge(process, gpu, vs_minus(costs, grown));
-        atomic_fetch_add(&process->promised[gpu], vs_minus(costs, grown));
+        vs_promise(process, gpu, context, name_of(context, limit), vs_minus(costs, grown));
     }
     return result;
 }

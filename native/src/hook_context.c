@@ -31,6 +31,7 @@ static bool made(struct vs_process *process, struct vs_bracket *bracket, CUresul
         atomic_store(cost, grown);
     if (!fits)
         vs_refuse(process, bracket->gpu, grown);
+    vs_launches_forget(); /* a kernel that is bound to no context has its first launch in this one to come */
     return fits;
 }
 
@@ -38,14 +39,16 @@ static bool made(struct vs_process *process, struct vs_bracket *bracket, CUresul
 static void unmade(struct vs_process *process, int gpu, CUcontext context)
 {
     uint64_t freed[VS_REGION_GPUS] = {0};
-    vs_forget_contexts(process);
+    vs_forget_contexts(process, context);
+    vs_launches_forget();
+    vs_local_note(process, context, 0);
     vs_lock(&process->books_lock);
     vs_books_drop_context(&process->books, (uint64_t)(uintptr_t)context, freed);
     vs_unlock(&process->books_lock);
     vs_uncharge_all(process, freed);
     if (gpu < 0)
         return;
-    vs_uncharge(process, gpu, atomic_exchange(&process->promised[gpu], 0));
+    vs_promises_trim(process, gpu);
     vs_pools_settle(process, gpu);
     vs_context_gone(process, gpu);
 }
@@ -67,7 +70,7 @@ static void unmade(struct vs_process *process, int gpu, CUcontext context)
             __typeof__(&destroy) undo = VS_REAL(destroy);                                                             \
             if (undo)                                                                                                 \
                 VS_INSIDE(undo(created));                                                                             \
-            unmade(process, bracket.gpu, NULL);                                                                       \
+            unmade(process, bracket.gpu, (CUcontext)created);                                                         \
             return CUDA_ERROR_OUT_OF_MEMORY;                                                                          \
         }                                                                                                             \
         if (result == CUDA_SUCCESS)                                                                                   \
@@ -148,16 +151,13 @@ static bool primary_active(CUdevice device)
     return ask && ask(device, &flags, &active) == CUDA_SUCCESS && active;
 }
 
-/* The primary context is made by whoever retains it first; later retains only count. */
-VS_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
+/* Retains a primary context that is not there yet. */
+static CUresult first_retain(struct vs_process *process, CUcontext *ctx, CUdevice dev)
 {
     VS_REAL_CUDA(cuDevicePrimaryCtxRetain);
-    struct vs_process *process = vs_on();
     struct vs_bracket bracket;
     bool refused;
     CUcontext created = NULL;
-    if (!process || primary_active(dev))
-        return real(ctx, dev);
     if (!making(process, dev, &bracket, &refused))
         return refused ? CUDA_ERROR_OUT_OF_MEMORY : real(ctx, dev);
     CUresult result = VS_INSIDE(real(ctx ? &created : NULL, dev));
@@ -165,13 +165,27 @@ VS_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
         __typeof__(&cuDevicePrimaryCtxRelease) undo = VS_REAL(cuDevicePrimaryCtxRelease_v2);
         if (undo || (undo = VS_REAL(cuDevicePrimaryCtxRelease)) != NULL)
             VS_INSIDE(undo(dev));
-        unmade(process, bracket.gpu, NULL);
+        unmade(process, bracket.gpu, created);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     if (result == CUDA_SUCCESS) {
         *ctx = created;
         atomic_store(&process->primary[bracket.gpu], (uint64_t)(uintptr_t)created);
     }
+    return result;
+}
+
+/* The primary context is made by whoever retains it first; later retains only count. One thread at a time, so that those
+ * who come meanwhile need no room for a context of their own. */
+VS_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
+{
+    VS_REAL_CUDA(cuDevicePrimaryCtxRetain);
+    struct vs_process *process = vs_on();
+    if (!process || primary_active(dev))
+        return real(ctx, dev);
+    vs_lock(&process->primary_lock);
+    CUresult result = primary_active(dev) ? VS_INSIDE(real(ctx, dev)) : first_retain(process, ctx, dev);
+    vs_unlock(&process->primary_lock);
     return result;
 }
 

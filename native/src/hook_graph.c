@@ -28,10 +28,12 @@ static uint64_t node_bytes(struct vs_process *process, CUgraphNode node, int dep
         return 0;
     if (type == CU_NODE_CHILD_GRAPH && child_of && child_of(node, &child) == CUDA_SUCCESS)
         return graph_bytes(process, child, depth + 1, gpu);
-    if (type != CU_NODE_MEM_ALLOC || !params_of || params_of(node, &params) != CUDA_SUCCESS ||
-        params.poolProps.location.type != CU_LOCATION_DEVICE)
+    if (type != CU_NODE_MEM_ALLOC || !params_of || params_of(node, &params) != CUDA_SUCCESS)
         return 0;
-    *gpu = vs_gpu_of_device(process, params.poolProps.location.id);
+    int on = vs_gpu_of_location(process, &params.poolProps.location);
+    if (on == VS_NO_CONTEXT)
+        return 0;
+    *gpu = on;
     return vs_page_up(params.bytesize);
 }
 
@@ -114,14 +116,18 @@ VS_EXPORT CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgrap
     return VS_INSIDE(real(node, graph, deps, count, params));
 }
 
-VS_EXPORT CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
-                                     const CUgraphEdgeData *edges, size_t count, CUgraphNodeParams *params)
-{
-    VS_REAL_CUDA(cuGraphAddNode_v2);
-    if (params && params->type == CU_NODE_MEM_ALLOC)
-        may_allocate();
-    return VS_INSIDE(real(node, graph, deps, edges, count, params));
-}
+#define ADD_NODE(name)                                                                                                \
+    VS_EXPORT CUresult name(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, const CUgraphEdgeData *edges,  \
+                            size_t count, CUgraphNodeParams *params)                                                  \
+    {                                                                                                                 \
+        VS_REAL_CUDA(name);                                                                                           \
+        if (params && params->type == CU_NODE_MEM_ALLOC)                                                              \
+            may_allocate();                                                                                           \
+        return VS_INSIDE(real(node, graph, deps, edges, count, params));                                              \
+    }
+
+ADD_NODE(cuGraphAddNode_v2)
+ADD_NODE(cuGraphAddNode_v3)
 
 VS_EXPORT CUresult cuGraphExecDestroy(CUgraphExec exec)
 {

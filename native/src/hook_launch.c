@@ -6,7 +6,6 @@
 #include "gate.h"
 #include "hooks.h"
 
-#define FIRST_STACK 1024u /* bytes a thread that every context has from its start */
 #define SEEN 8192u
 
 /* Functions that were launched before, by address. A collision costs a second look at a function, nothing else. */
@@ -33,6 +32,7 @@ void vs_launches_forget(void)
 struct first {
     struct vs_process *process;
     int gpu;
+    CUcontext context;
     uint64_t local; /* bytes a thread, if more than ever before; else 0 */
     struct vs_bracket bracket;
 };
@@ -48,17 +48,16 @@ static int local_bytes(CUfunction function)
 /* Looks at a function before its first launch. False: its local memory does not fit. */
 static bool first_begin(struct first *first, CUfunction function)
 {
-    CUcontext context;
     *first = (struct first){.process = vs_on(), .gpu = VS_NO_CONTEXT};
     if (!first->process)
         return true;
     int mode = vs_quiet_begin();
-    first->gpu = vs_current_gpu(first->process, &context);
+    first->gpu = vs_current_gpu(first->process, &first->context);
     int local = first->gpu < 0 ? 0 : local_bytes(function);
     vs_quiet_end(mode);
     if (first->gpu < 0)
         return true;
-    uint64_t before = vs_max(atomic_load(&first->process->local_bytes[first->gpu]), FIRST_STACK);
+    uint64_t before = vs_local_of(first->process, first->context);
     if ((uint64_t)local <= before)
         return true;
     first->local = (uint64_t)local;
@@ -73,7 +72,8 @@ static void first_end(struct first *first, CUfunction function, CUresult result)
         atomic_store_explicit(&first->process->dirty[first->gpu], 1, memory_order_relaxed);
     if (first->local) {
         vs_bracket_close(first->process, &first->bracket, result == CUDA_SUCCESS, first->bracket.reserved, NULL);
-        atomic_store(&first->process->local_bytes[first->gpu], first->local);
+        if (result == CUDA_SUCCESS)
+            vs_local_note(first->process, first->context, first->local);
     }
     if (result == CUDA_SUCCESS)
         atomic_store_explicit(place_of(function), (uintptr_t)function, memory_order_relaxed);

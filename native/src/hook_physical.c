@@ -23,9 +23,7 @@ VS_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size
 {
     VS_REAL_CUDA(cuMemCreate);
     struct vs_process *process = vs_on();
-    if (!process || !prop || prop->location.type != CU_LOCATION_DEVICE)
-        return real(handle, size, prop, flags);
-    int gpu = vs_gpu_of_device(process, prop->location.id);
+    int gpu = process && prop ? vs_gpu_of_location(process, &prop->location) : VS_NO_CONTEXT;
     if (gpu == VS_NO_CONTEXT)
         return real(handle, size, prop, flags);
     uint64_t bytes = vs_page_up(size);
@@ -153,10 +151,9 @@ VS_EXPORT CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *
     CUresult result = VS_INSIDE(real(handle, os_handle, type));
     __typeof__(&cuMemGetAllocationPropertiesFromHandle) ask = VS_REAL(cuMemGetAllocationPropertiesFromHandle);
     CUmemAllocationProp prop;
-    if (!process || result != CUDA_SUCCESS || !ask || ask(&prop, *handle) != CUDA_SUCCESS ||
-        prop.location.type != CU_LOCATION_DEVICE)
+    if (!process || result != CUDA_SUCCESS || !ask || ask(&prop, *handle) != CUDA_SUCCESS)
         return result;
-    int gpu = vs_gpu_of_device(process, prop.location.id);
+    int gpu = vs_gpu_of_location(process, &prop.location);
     if (gpu < 0)
         return result;
     vs_lock(&process->books_lock);

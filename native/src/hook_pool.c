@@ -4,6 +4,7 @@
  * An allocation inside a stream capture takes nothing until its graph is launched: see hook_graph.c. */
 #include "charge.h"
 #include "driver.h"
+#include "gate.h"
 #include "hooks.h"
 #include "pools.h"
 
@@ -54,7 +55,7 @@ static bool has_room(struct vs_process *process, unsigned pool, uint64_t size)
     struct vs_pool *entry = &process->books.pools[pool];
     uint64_t used = 0;
     vs_pool_settle(process, pool, 0);
-    return vs_pool_ask(entry->handle, CU_POOL_USED, &used) &&
+    return vs_pool_ask(process, pool, CU_POOL_USED, &used) &&
            vs_plus(used, size) <= entry->reserved;
 }
 
@@ -189,17 +190,43 @@ ALLOC_FROM_POOL(cuMemAllocFromPoolAsync_ptsz, true)
 FREE_ASYNC(cuMemFreeAsync)
 FREE_ASYNC(cuMemFreeAsync_ptsz)
 
+/* Notes a pool by where its memory is. Managed memory may come to a GPU from anywhere: it counts there from the start. */
+static void note_pool(struct vs_process *process, CUmemoryPool pool, const CUmemLocation *location, int type)
+{
+    CUcontext context;
+    int gpu = vs_gpu_of_location(process, location);
+    if (type == CU_ALLOCATION_MANAGED) {
+        process->books.managed_pools = 1;
+        if (gpu == VS_NO_CONTEXT && (gpu = vs_current_gpu(process, &context)) == VS_NO_CONTEXT)
+            gpu = vs_gpu_of_device(process, 0);
+    }
+    vs_pool_entry(process, pool, gpu);
+}
+
 VS_EXPORT CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props)
 {
     VS_REAL_CUDA(cuMemPoolCreate);
     struct vs_process *process = vs_on();
     CUresult result = VS_INSIDE(real(pool, props));
     if (process && result == CUDA_SUCCESS && props)
-        vs_pool_entry(process, *pool, props->location.type == CU_LOCATION_DEVICE
-                                          ? vs_gpu_of_device(process, props->location.id)
-                                          : VS_NO_CONTEXT);
+        note_pool(process, *pool, &props->location, props->allocType);
     return result;
 }
+
+/* The driver's own pools, of host memory too. */
+#define GET_POOL(name)                                                                                                \
+    VS_EXPORT CUresult name(CUmemoryPool *pool, CUmemLocation *location, int type)                                    \
+    {                                                                                                                 \
+        VS_REAL_CUDA(name);                                                                                           \
+        struct vs_process *process = vs_on();                                                                         \
+        CUresult result = VS_INSIDE(real(pool, location, type));                                                      \
+        if (process && result == CUDA_SUCCESS && pool && location)                                                    \
+            note_pool(process, *pool, location, type);                                                                \
+        return result;                                                                                                \
+    }
+
+GET_POOL(cuMemGetDefaultMemPool)
+GET_POOL(cuMemGetMemPool)
 
 /* A pool of another process: its memory is charged there. */
 VS_EXPORT CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *handle, int type,
@@ -213,21 +240,32 @@ VS_EXPORT CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *
     return result;
 }
 
+/* Takes a destroyed pool out of the books. Its GPU stays there for whoever is about to settle. */
+static struct vs_pool pool_gone(struct vs_process *process, CUmemoryPool pool)
+{
+    struct vs_pool gone = {.gpu = VS_NO_CONTEXT};
+    vs_lock(&process->books_lock);
+    unsigned entry = vs_books_pool(&process->books, (uint64_t)(uintptr_t)pool);
+    if (pool && entry != VS_NO_POOL) {
+        gone = process->books.pools[entry];
+        process->books.pools[entry] = (struct vs_pool){.gpu = gone.gpu};
+    }
+    vs_unlock(&process->books_lock);
+    return gone;
+}
+
 VS_EXPORT CUresult cuMemPoolDestroy(CUmemoryPool pool)
 {
     VS_REAL_CUDA(cuMemPoolDestroy);
     struct vs_process *process = vs_on();
+    if (!process)
+        return real(pool);
+    vs_lock(&process->pools_lock);
     CUresult result = VS_INSIDE(real(pool));
-    if (!process || result != CUDA_SUCCESS)
-        return result;
-    vs_lock(&process->books_lock);
-    unsigned entry = vs_books_pool(&process->books, (uint64_t)(uintptr_t)pool);
     struct vs_pool gone = {.gpu = VS_NO_CONTEXT};
-    if (pool && entry != VS_NO_POOL) {
-        gone = process->books.pools[entry];
-        process->books.pools[entry] = (struct vs_pool){0};
-    }
-    vs_unlock(&process->books_lock);
+    if (result == CUDA_SUCCESS)
+        gone = pool_gone(process, pool);
+    vs_unlock(&process->pools_lock);
     if (gone.gpu >= 0 && gone.reserved) {
         vs_uncharge(process, gone.gpu, gone.reserved);
         vs_measure_overhead(process, gone.gpu, false); /* what is still in use of it lives on without a name */
@@ -261,6 +299,7 @@ static void waited(void)
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
         CUresult result = real arguments;                                                                             \
+        vs_gate_look_soon();                                                                                          \
         waited();                                                                                                     \
         return result;                                                                                                \
     }

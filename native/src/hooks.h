@@ -21,7 +21,7 @@ void vs_object_left(struct vs_process *process, uint64_t handle, const struct vs
 /* Not 0: a graph of this process may hold allocations. By itself, since every graph launch asks. */
 extern _Atomic int vs_graphs_allocate;
 
-/* Forgets which functions were launched: after code was unloaded, another function may have the same address. */
+/* Forgets which functions were launched: after code went, another function may have the same address. */
 void vs_launches_forget(void);
 
 /* The living process of this container that is charged for handed-out memory, remembered as a lender; 0: nobody, or

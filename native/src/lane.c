@@ -23,41 +23,104 @@ struct vs_gates *vs_gates(struct vs_process *process)
     return gates;
 }
 
-struct vs_lane *vs_lane_of(struct vs_gates *gates, CUcontext context, int gpu)
+/* Empties a lane but for its lock, GPU and users. Both locks are held; its events went with their context, or before. */
+static void clear(struct vs_lane *lane)
+{
+    size_t kept = offsetof(struct vs_lane, stream);
+    memset((unsigned char *)lane + kept, 0, sizeof(*lane) - kept);
+    lane->context = NULL;
+}
+
+static void end_event(CUevent event)
+{
+    __typeof__(&cuEventDestroy_v2) end = VS_REAL(cuEventDestroy_v2);
+    if (event && end)
+        end(event);
+}
+
+/* Takes its lane from a context that has nothing under way, and nobody who is about to launch. */
+static void give_up_idle(struct vs_gates *gates)
+{
+    bool idle = false;
+    int mode = vs_quiet_begin();
+    for (unsigned i = 0; i < VS_LANES && !idle; i++) {
+        struct vs_lane *lane = &gates->lane[i];
+        vs_lock(&lane->lock);
+        vs_lane_mark(lane);
+        vs_lane_poll(lane, vs_now(false));
+        vs_lock(&gates->lanes_lock);
+        idle = lane->flow.estimate == 0 && lane->users == 0;
+        for (unsigned m = 0; idle && m < VS_MARKS * VS_LANE_STREAMS; m++)
+            end_event(lane->mark[m / VS_LANE_STREAMS].event[m % VS_LANE_STREAMS]);
+        if (idle) {
+            end_event(lane->start);
+            clear(lane);
+        }
+        vs_unlock(&gates->lanes_lock);
+        vs_unlock(&lane->lock);
+    }
+    vs_quiet_end(mode);
+}
+
+static struct vs_lane *find_lane(struct vs_gates *gates, CUcontext context, int gpu)
 {
     struct vs_lane *found = NULL;
     vs_lock(&gates->lanes_lock);
     for (unsigned i = 0; i < VS_LANES && !(found && found->context == context); i++)
-        if (gates->lane[i].context == context || (!found && !gates->lane[i].context))
+        if (gates->lane[i].context == context || (!found && !gates->lane[i].context && !gates->lane[i].users))
             found = &gates->lane[i];
     if (found && !found->context) {
         found->context = context;
         found->gpu = gpu;
     }
+    if (found)
+        found->users++;
     vs_unlock(&gates->lanes_lock);
     return found;
 }
 
-void vs_gates_forget(struct vs_process *process)
+void vs_lane_leave(struct vs_gates *gates, struct vs_lane *lane)
+{
+    vs_lock(&gates->lanes_lock);
+    lane->users--;
+    vs_unlock(&gates->lanes_lock);
+}
+
+struct vs_lane *vs_lane_of(struct vs_gates *gates, CUcontext context, int gpu)
+{
+    struct vs_lane *found = find_lane(gates, context, gpu);
+    if (VS_LIKELY(found != NULL))
+        return found;
+    give_up_idle(gates);
+    return find_lane(gates, context, gpu);
+}
+
+void vs_gates_forget(struct vs_process *process, CUcontext context)
 {
     struct vs_gates *gates = atomic_load_explicit(&process->gates, memory_order_acquire);
     for (unsigned i = 0; gates && i < VS_LANES; i++) {
         struct vs_lane *lane = &gates->lane[i];
         vs_lock(&lane->lock);
         vs_lock(&gates->lanes_lock);
-        size_t kept = offsetof(struct vs_lane, stream);
-        memset((unsigned char *)lane + kept, 0, sizeof(*lane) - kept);
-        lane->context = NULL;
+        if (lane->context && (!context || lane->context == context))
+            clear(lane);
         vs_unlock(&gates->lanes_lock);
         vs_unlock(&lane->lock);
     }
 }
 
-void vs_lane_launched(struct vs_lane *lane, CUstream stream, uint64_t now, uint64_t kind, uint64_t cost)
+/* Where a stream stands in the open segment; its end: nowhere. */
+static unsigned place_of_stream(const struct vs_lane *lane, CUstream stream)
 {
     unsigned i = 0;
     while (i < lane->streams && lane->stream[i] != stream)
         i++;
+    return i;
+}
+
+void vs_lane_launched(struct vs_lane *lane, CUstream stream, uint64_t now, uint64_t kind, uint64_t cost)
+{
+    unsigned i = place_of_stream(lane, stream);
     if (i == VS_LANE_STREAMS) {
         vs_lane_mark(lane);
         i = lane->streams;
@@ -77,12 +140,21 @@ void vs_lane_launched(struct vs_lane *lane, CUstream stream, uint64_t now, uint6
     lane->curious = false;
 }
 
+/* Whether a stream is part of a capture now, or a capture would not stand an event in it (the legacy stream): an event
+ * would become part of the graph, and asking for it would end the capture. */
+static bool captures(CUstream stream)
+{
+    int status = 0;
+    __typeof__(&cuStreamIsCapturing) ask = VS_REAL(cuStreamIsCapturing);
+    return ask && (ask(stream, &status) != CUDA_SUCCESS || status != 0);
+}
+
 /* Records one event; makes it on first use. */
 static bool record(CUevent *event, CUstream stream)
 {
     __typeof__(&cuEventCreate) create = VS_REAL(cuEventCreate);
     __typeof__(&cuEventRecord) put = VS_REAL(cuEventRecord);
-    if (!create || !put)
+    if (!create || !put || captures(stream))
         return false;
     if (!*event && create(event, 0) != CUDA_SUCCESS)
         *event = NULL;
@@ -115,6 +187,27 @@ void vs_lane_mark(struct vs_lane *lane)
     lane->streams = 0;
 }
 
+void vs_lanes_drop_stream(struct vs_gates *gates, CUstream stream)
+{
+    __typeof__(&cuCtxPushCurrent_v2) push = VS_REAL(cuCtxPushCurrent_v2);
+    __typeof__(&cuCtxPopCurrent_v2) pop = VS_REAL(cuCtxPopCurrent_v2);
+    for (unsigned i = 0; i < VS_LANES; i++) {
+        struct vs_lane *lane = &gates->lane[i];
+        CUcontext ignored;
+        vs_lock(&lane->lock);
+        if (place_of_stream(lane, stream) < lane->streams) {
+            bool inside = push && pop && push(lane->context) == CUDA_SUCCESS;
+            vs_lane_mark(lane);
+            if (inside)
+                pop(&ignored);
+            unsigned left = place_of_stream(lane, stream); /* no mark could be set */
+            if (left < lane->streams)
+                lane->stream[left] = lane->stream[--lane->streams];
+        }
+        vs_unlock(&lane->lock);
+    }
+}
+
 static bool reached(const struct vs_mark *mark)
 {
     __typeof__(&cuEventQuery) query = VS_REAL(cuEventQuery);
@@ -134,7 +227,7 @@ static uint64_t elapsed(const struct vs_lane *lane, uint64_t now)
     if (mark->streams == 0 || mark->blind)
         return 0;
     if (mark->fresh ? !lane->started : before->streams == 0)
-        return now - lane->flow.anchor;
+        return vs_minus(now, lane->flow.anchor); /* read before another thread's launch */
     CUevent from = mark->fresh ? lane->start : before->event[before->streams - 1];
     if (!ask || ask(&milliseconds, from, mark->event[mark->streams - 1]) != CUDA_SUCCESS)
         return 0;

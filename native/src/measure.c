@@ -143,7 +143,8 @@ static void measure_locked(struct vs_process *process, int gpu, bool lower)
     uint64_t before = vs_own_overhead(process, gpu);
     uint64_t beyond = vs_minus(total + atomic_load(&process->hidden[gpu]), taken_by_allocations(process, gpu));
     /* Managed and borrowed memory may or may not be in the figure: then it can say too little, never too much. */
-    bool certain = process->books.managed[gpu] == 0 && process->books.borrowed[gpu] == 0;
+    bool certain = process->books.managed[gpu] == 0 && process->books.borrowed[gpu] == 0 &&
+                   process->books.managed_pools == 0;
     if (beyond > before || (lower && certain))
         set_overhead(process, gpu, beyond);
     keep_promise(process, gpu, vs_minus(beyond, before));

@@ -25,22 +25,33 @@ static void settle_to(struct vs_process *process, int gpu, uint64_t *held, uint6
     vs_uncharge(process, gpu, vs_minus(before, now));
 }
 
-bool vs_pool_ask(uint64_t pool, int attribute, uint64_t *value)
+/* Asks the driver; the pools' lock is held. */
+static bool ask_pool(uint64_t handle, int attribute, uint64_t *value)
 {
     __typeof__(&cuMemPoolGetAttribute) ask = VS_REAL(cuMemPoolGetAttribute);
     int mode = vs_quiet_begin();
-    bool told = ask && ask((CUmemoryPool)(uintptr_t)pool, attribute, value) == CUDA_SUCCESS;
+    bool told = ask && handle && ask((CUmemoryPool)(uintptr_t)handle, attribute, value) == CUDA_SUCCESS;
     vs_quiet_end(mode);
+    return told;
+}
+
+bool vs_pool_ask(struct vs_process *process, unsigned pool, int attribute, uint64_t *value)
+{
+    vs_lock(&process->pools_lock);
+    bool told = ask_pool(process->books.pools[pool].handle, attribute, value);
+    vs_unlock(&process->pools_lock);
     return told;
 }
 
 void vs_pool_settle(struct vs_process *process, unsigned pool, uint64_t reserved)
 {
     struct vs_pool *entry = &process->books.pools[pool];
+    vs_lock(&process->pools_lock);
     uint64_t now = entry->reserved;
-    if (!vs_pool_ask(entry->handle, CU_POOL_RESERVED, &now))
+    if (!ask_pool(entry->handle, CU_POOL_RESERVED, &now)) /* no handle: another thread has destroyed it */
         now = entry->reserved;
     settle_to(process, entry->gpu, &entry->reserved, now, reserved);
+    vs_unlock(&process->pools_lock);
 }
 
 void vs_pool_refresh(struct vs_process *process, unsigned pool)
@@ -79,9 +90,12 @@ void vs_pools_trim(struct vs_process *process, int gpu)
     int device = vs_device_of_gpu(process, gpu);
     if (gpu < 0)
         return;
-    for (unsigned i = 0; trim && i < VS_POOLS; i++)
+    for (unsigned i = 0; trim && i < VS_POOLS; i++) {
+        vs_lock(&process->pools_lock);
         if (process->books.pools[i].handle && process->books.pools[i].gpu == gpu)
             VS_INSIDE(trim((CUmemoryPool)(uintptr_t)process->books.pools[i].handle, 0));
+        vs_unlock(&process->pools_lock);
+    }
     if (process->books.graphs[gpu] && trim_graphs && device >= 0)
         VS_INSIDE(trim_graphs(device));
     vs_pools_settle(process, gpu);

@@ -8,8 +8,8 @@
 /* The books' entry of a pool that is on a GPU; added if it is new. VS_NO_POOL: no room. */
 unsigned vs_pool_entry(struct vs_process *process, CUmemoryPool pool, int gpu);
 
-/* Asks the driver about a pool (CU_POOL_...), whatever is being captured meanwhile. False: it does not say. */
-bool vs_pool_ask(uint64_t pool, int attribute, uint64_t *value);
+/* Asks the driver about a pool of the books (CU_POOL_...), whatever is being captured meanwhile. False: it does not say. */
+bool vs_pool_ask(struct vs_process *process, unsigned pool, int attribute, uint64_t *value);
 
 /* Asks the driver again and charges or gives back the difference. `reserved`: a reservation that ends with it. */
 void vs_pool_settle(struct vs_process *process, unsigned pool, uint64_t reserved);

@@ -249,12 +249,24 @@ uint64_t vs_own_pidns(struct vs_process *process)
     return known == 1 ? 0 : known;
 }
 
+/* The region's descriptor. Where the program has closed it, another one is opened and kept, and the slot locked again. */
+static int region_file(const struct vs_process *process)
+{
+    int file = vs_region_file(&mapping, region_path(process)), slot = atomic_load(&process->slot) - 1;
+    if (file < 0 || file == mapping.file)
+        return file;
+    mapping.file = file;
+    if (slot >= 0)
+        vs_slot_lock(&process->view, (unsigned)slot, file);
+    return file;
+}
+
 /* Takes back the slots of processes that are dead; how many. */
 int vs_reap(struct vs_process *process)
 {
     int reaped = 0, own = atomic_load(&process->slot) - 1;
     uint64_t pidns = vs_own_pidns(process);
-    int file = vs_region_file(&mapping, region_path(process));
+    int file = region_file(process);
     for (unsigned i = 0, slots = vs_slots(&process->view); i < slots; i++) {
         uint64_t owner = atomic_load(&vs_slot(&process->view, i)->owner);
         if (owner && (int)i != own && vs_is_dead(&process->view, i, owner, pidns, file))
@@ -300,11 +312,23 @@ static int take_free_slot(struct vs_process *process, const struct vs_identity *
     return -1;
 }
 
+/* Takes back what this process held before it became another program: exec ends all use of the GPU, and changes neither
+ * PID nor start time. */
+static void reap_former_self(struct vs_process *process, const struct vs_identity *self)
+{
+    const struct vs_view *view = &process->view;
+    for (unsigned i = 0, slots = vs_slots(view); i < slots; i++)
+        if (atomic_load(&vs_slot(view, i)->owner) == self->owner &&
+            atomic_load(&vs_slot(view, i)->pidns) == self->pidns && !vs_slot_is_locked(view, i, mapping.file))
+            vs_slot_reap(view, i, self->owner);
+}
+
 static int take_slot(struct vs_process *process)
 {
     struct vs_identity self;
     vs_identify(&self);
-    mapping.file = vs_region_file(&mapping, region_path(process));
+    mapping.file = region_file(process);
+    reap_former_self(process, &self);
     vs_reap(process);
     return take_free_slot(process, &self);
 }

@@ -24,6 +24,8 @@ struct vs_process {
     vs_lock_t books_lock;  /* books */
     vs_lock_t limits_lock; /* limits, GPUs */
     vs_lock_t measure_lock; /* one measurement of the driver's overhead at a time */
+    vs_lock_t primary_lock; /* one retain at a time that may make a primary context */
+    vs_lock_t pools_lock;   /* no pool ends while it is asked or trimmed; books_lock may be taken inside */
     struct vs_view view;
     _Atomic uint64_t ticked; /* when the limits were last looked at, ns */
     _Atomic uint64_t reaped; /* when dead processes were last looked for, ns */
@@ -47,7 +49,7 @@ struct vs_process {
     _Atomic int borrows;                       /* a lender stands there */
     _Atomic uint64_t promised[VS_REGION_GPUS]; /* charged for heaps and stacks that the driver has yet to take */
     _Atomic uint64_t primary[VS_REGION_GPUS];    /* the primary context, while it is active */
-    _Atomic uint64_t local_bytes[VS_REGION_GPUS]; /* largest local memory of a thread that was launched */
+    struct { _Atomic uint64_t context, bytes; } local[VS_CONTEXTS]; /* largest local memory of a thread launched in each */
     _Atomic int dirty[VS_REGION_GPUS];           /* code was loaded or launched for the first time since measuring */
     _Atomic uint64_t measured[VS_REGION_GPUS];   /* when the overhead was last measured, ns */
     bool listed[VS_REGION_GPUS];                 /* NVML's process list has named us */

@@ -175,8 +175,7 @@ void vs_slot_unlock(const struct vs_view *view, unsigned slot, int file)
         fcntl(file, F_SETLK, &lock);
 }
 
-/* Whether somebody else holds a slot's byte lock. */
-static bool lock_is_held(const struct vs_view *view, unsigned slot, int file)
+bool vs_slot_is_locked(const struct vs_view *view, unsigned slot, int file)
 {
     struct flock lock = byte_of(view, slot, F_WRLCK);
     return file >= 0 && fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
@@ -184,7 +183,7 @@ static bool lock_is_held(const struct vs_view *view, unsigned slot, int file)
 
 bool vs_is_dead(const struct vs_view *view, unsigned slot, uint64_t owner, uint64_t own_pidns, int file)
 {
-    if (lock_is_held(view, slot, file))
+    if (vs_slot_is_locked(view, slot, file))
         return false;
     uint64_t pid = owner >> VS_OWNER_PID_SHIFT, pidns = atomic_load(&vs_slot(view, slot)->pidns);
     /* Not of our PID namespace, and its lock is gone. A namespace of 0 is a slot that is being taken right now, by a

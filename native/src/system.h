@@ -26,6 +26,9 @@ bool vs_is_dead(const struct vs_view *view, unsigned slot, uint64_t owner, uint6
  * holds it. Without a file there are no locks: true. */
 bool vs_slot_lock(const struct vs_view *view, unsigned slot, int file);
 
+/* Whether another process holds it. */
+bool vs_slot_is_locked(const struct vs_view *view, unsigned slot, int file);
+
 /* Gives it back. */
 void vs_slot_unlock(const struct vs_view *view, unsigned slot, int file);
 

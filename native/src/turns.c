@@ -25,9 +25,9 @@ static bool read_table(struct vs_turns *turns, const char *path, const char *ten
 }
 
 /* What the agent publishes for this container. False: nothing. */
-static bool published(const struct vs_process *process, struct vs_turns *turns, int gpu)
+static bool published(struct vs_process *process, struct vs_turns *turns, int gpu)
 {
-    char path[sizeof(TIMETABLES) + VS_UUID_TEXT] = TIMETABLES;
+    char path[sizeof(TIMETABLES) + VS_UUID_TEXT] = TIMETABLES, tenant[VS_TENANT];
     uint64_t mark[4];
     vs_uuid_format(process->uuid[gpu], path + sizeof(TIMETABLES) - 1);
     if (!vs_mark_file(path, mark)) {
@@ -37,8 +37,10 @@ static bool published(const struct vs_process *process, struct vs_turns *turns, 
     if (memcmp(mark, turns->mark, sizeof(mark)) == 0 && turns->capped == atomic_load(&process->cores[gpu]))
         return turns->table_read;
     turns->capped = atomic_load(&process->cores[gpu]);
-    const char *tenant = turns->capped ? process->limits.tenant : NULL;
-    return turns->table_read = read_table(turns, path, tenant) && !(tenant && !*tenant);
+    vs_lock(&process->limits_lock); /* another thread may be reading the limits anew */
+    memcpy(tenant, process->limits.tenant, sizeof(tenant));
+    vs_unlock(&process->limits_lock);
+    return turns->table_read = read_table(turns, path, turns->capped ? tenant : NULL) && (!turns->capped || *tenant);
 }
 
 static void refresh_gpu(struct vs_process *process, struct vs_turns *turns, int gpu)

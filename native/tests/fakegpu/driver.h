@@ -96,6 +96,10 @@ CUresult driver_enter_context(struct fake_context **context);
  * captures: breaks those captures and returns the error, unless this thread's mode is
  * relaxed. */
 CUresult capture_guard(void);
+
+/* A handle that is destroyed, and a look whether one was; the program ends then. */
+void grave_add(const void *handle);
+void grave_check(const void *handle);
 /* Unlocks and hands `result` through. */
 CUresult driver_leave(CUresult result);
 /* A number never given before in this process. */

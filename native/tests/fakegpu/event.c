@@ -8,6 +8,7 @@
 struct fake_event {
     unsigned flags;
     uint64_t when;             /* CLOCK_MONOTONIC ns; 0: never recorded */
+    CUstream captured;         /* last recorded in this stream while it was being captured */
 };
 
 API CUresult cuEventCreate(CUevent *out, unsigned flags)
@@ -45,6 +46,7 @@ API CUresult cuEventRecord(CUevent event, CUstream handle)
     if (!stream || !event)
         return driver_leave(CUDA_ERROR_INVALID_HANDLE);
     uint64_t now = driver_now();
+    event->captured = stream->capturing ? stream : NULL;
     if (!stream->capturing)
         event->when = stream->tail > now ? stream->tail : now;
     return driver_leave(CUDA_SUCCESS);
@@ -60,6 +62,10 @@ API CUresult cuEventQuery(CUevent event)
 {
     if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
+    if (event->captured) { /* has no state of its own, and asking for it ends the capture */
+        event->captured->capture_broken |= event->captured->capturing != NULL;
+        return CUDA_ERROR_CAPTURED_EVENT;
+    }
     return event->when > driver_now() ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 

@@ -268,3 +268,9 @@ API CUresult cuGraphAddNode_v2(CUgraphNode *out, CUgraph graph, const CUgraphNod
     (void)edges;
     return cuGraphAddNode(out, graph, before, count, node);
 }
+
+API CUresult cuGraphAddNode_v3(CUgraphNode *out, CUgraph graph, const CUgraphNode *before,
+                               const void *edges, size_t count, struct node_parameters *node)
+{
+    return cuGraphAddNode_v2(out, graph, before, edges, count, node);
+}

@@ -26,12 +26,21 @@ struct fake_pool *pool_make(int device, uint64_t max_size)
     return pool;
 }
 
-struct fake_pool *pool_checked(CUmemoryPool handle)
+/* NULL: it was destroyed, and what came from it lives on. */
+static struct fake_pool *pool_living(const void *handle)
 {
     for (struct fake_pool *pool = pools; pool; pool = pool->next)
         if (pool == handle)
             return pool;
     return NULL;
+}
+
+struct fake_pool *pool_checked(CUmemoryPool handle)
+{
+    struct fake_pool *pool = pool_living(handle);
+    if (!pool)
+        grave_check(handle);
+    return pool;
 }
 
 /* The pool that a device was made with. */
@@ -53,12 +62,23 @@ void pool_choose(int device, struct fake_pool *pool)
     current[device] = pool;
 }
 
+static bool take(const struct fake_pool *pool, uint64_t bytes)
+{
+    return pool->host || device_take(pool->device, bytes);
+}
+
+static void give(const struct fake_pool *pool, uint64_t bytes)
+{
+    if (!pool->host)
+        device_give(pool->device, bytes);
+}
+
 void pool_trim(struct fake_pool *pool, uint64_t keep)
 {
     uint64_t needed = rounded(pool->used, STEP), least = needed > keep ? needed : rounded(keep, STEP);
     if (pool->reserved <= least)
         return;
-    device_give(pool->device, pool->reserved - least);
+    give(pool, pool->reserved - least);
     pool->reserved = least;
 }
 
@@ -77,7 +97,7 @@ static bool grow(struct fake_pool *pool, uint64_t size)
     if (pool->used + size <= pool->reserved)
         return true;
     uint64_t more = rounded(pool->used + size - pool->reserved, STEP);
-    if (!device_take(pool->device, more))
+    if (!take(pool, more))
         return false;
     pool->reserved += more;
     if (pool->reserved > pool->reserved_high)
@@ -105,7 +125,7 @@ CUresult pool_take(struct fake_pool *pool, uint64_t size, struct fake_context *c
 
 void pool_give(const struct fake_range *range)
 {
-    struct fake_pool *pool = pool_checked(range->owner);
+    struct fake_pool *pool = pool_living(range->owner);
     pages_unmap(range->start, rounded(range->size, 512));
     if (pool)
         pool->used -= rounded(range->size, 512);
@@ -119,8 +139,8 @@ void pool_end(struct fake_pool *pool)
     *link = pool->next;
     if (current[pool->device] == pool)
         current[pool->device] = NULL;
-    device_give(pool->device, pool->reserved);
-    free(pool);
+    give(pool, pool->reserved);
+    grave_add(pool);
 }
 
 /* Allocates from `pool`, or from the device's current one; in capture, adds a node. */

@@ -16,7 +16,17 @@ struct pool_properties {
     unsigned char rest[56];
 };
 
-enum { ON_DEVICE = 1 };
+enum { ON_DEVICE = 1, ON_HOST = 2, ON_PART_OF_DEVICE = 6 /* its number is the lowest byte */ };
+enum { PINNED = 1, MANAGED = 2 };
+
+/* The device of a place; -1: none. Managed memory may be wanted anywhere and is on the first. */
+static int device_at(const struct location *location, int type)
+{
+    int device = location->type == ON_PART_OF_DEVICE ? location->id & 0xff : location->id;
+    if (location->type != ON_DEVICE && location->type != ON_PART_OF_DEVICE)
+        device = type == MANAGED ? 0 : -1;
+    return device < driver.count ? device : -1;
+}
 
 /* Locks and finds the pool; with CUDA_SUCCESS the lock is held. */
 static CUresult enter_pool(CUmemoryPool handle, struct fake_pool **pool)
@@ -35,8 +45,8 @@ API CUresult cuMemPoolCreate(CUmemoryPool *out, const struct pool_properties *pr
     CUresult result = driver_enter();
     if (result != CUDA_SUCCESS)
         return result;
-    int device = properties->location.id;
-    if (properties->location.type != ON_DEVICE || device < 0 || device >= driver.count)
+    int device = device_at(&properties->location, properties->type);
+    if (device < 0)
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
     *out = pool_make(device, properties->max_size);
     return driver_leave(*out ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
@@ -157,9 +167,23 @@ API CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool handle)
     return driver_leave(pool ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE);
 }
 
+/* The pool of pinned host memory. */
+static CUresult host_pool(CUmemoryPool *out)
+{
+    static struct fake_pool *made;
+    CUresult result = driver_enter();
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!made && (made = pool_make(0, 0)))
+        made->host = true;
+    *out = made;
+    return driver_leave(made ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
+}
+
 API CUresult cuMemGetDefaultMemPool(CUmemoryPool *out, struct location *location, int type)
 {
-    (void)type;
+    if (location->type == ON_HOST && type == PINNED)
+        return host_pool(out);
     return location->type == ON_DEVICE ? cuDeviceGetDefaultMemPool(out, location->id)
                                        : CUDA_ERROR_NOT_SUPPORTED;
 }

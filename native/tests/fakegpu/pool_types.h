@@ -7,6 +7,7 @@
 struct fake_pool {
     int device;
     bool imported;
+    bool host;                 /* its memory is the host's */
     uint64_t max_size;         /* 0: no limit of its own */
     uint64_t reserved, used, reserved_high, used_high;
     uint64_t threshold;        /* bytes kept through a synchronisation */

@@ -40,6 +40,7 @@ struct fake_stream *stream_of(CUstream handle, struct fake_context *context)
         for (struct fake_stream *stream = c->streams; stream; stream = stream->next)
             if (stream == handle)
                 return stream;
+    grave_check(handle);
     return NULL;
 }
 
@@ -104,7 +105,7 @@ API CUresult cuStreamDestroy_v2(CUstream handle)
         link = &(*link)->next;
     *link = stream->next;
     stream->mark = 0;
-    free(stream);
+    grave_add(stream);
     return driver_leave(CUDA_SUCCESS);
 }
 

@@ -16,7 +16,7 @@ struct allocation_properties {
     void *metadata;
     unsigned char flags[8];
 };
-enum { ON_DEVICE = 1 };
+enum { ON_DEVICE = 1, ON_PART_OF_DEVICE = 6 /* its number is the lowest byte */ };
 
 /* Physical memory, behind a descriptor so that it can be mapped and shared. */
 struct physical {
@@ -77,8 +77,9 @@ API CUresult cuMemCreate(CUmemGenericAllocationHandle *out, size_t size,
     CUresult result = flags ? CUDA_ERROR_INVALID_VALUE : driver_enter();
     if (result != CUDA_SUCCESS)
         return result;
-    bool on_device = properties->location.type == ON_DEVICE;
-    int device = on_device ? properties->location.id : 0;
+    bool part = properties->location.type == ON_PART_OF_DEVICE;
+    bool on_device = part || properties->location.type == ON_DEVICE;
+    int device = !on_device ? 0 : part ? properties->location.id & 0xff : properties->location.id;
     if (size == 0 || size % CHUNK != 0 || device < 0 || device >= driver.count)
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
     uint64_t charged = on_device ? size : 0;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FLOAT32 = 0x20, WIDTH = 4096, ROW = WIDTH * 16 /* four floats a texel */ };
+enum { MIB = 1 << 20, FLOAT32 = 0x20, WIDTH = 4096, ROW = WIDTH * 16 /* four floats a texel */ };
 
 static int array(struct take *take, struct piece *piece)
 {
@@ -124,9 +124,16 @@ static int heap_limit(struct take *take, struct piece *piece)
     return result != SUCCESS ? result : cu.cuCtxSetLimit(2, now + take->chunk);
 }
 
-/* Loads and runs a kernel that calls malloc: now the heap is really there. */
+/* Loads and runs a kernel that calls malloc: now the heap is really there. Its code takes some memory too, and the slice
+ * is full to the last piece: the heap gives that much way first. */
 static int use_heap(struct take *take)
 {
+    size_t now = 0;
+    int lowered = cu.cuCtxGetLimit(&now, 2);
+    if (lowered == SUCCESS && now > 64 * MIB)
+        lowered = cu.cuCtxSetLimit(2, now - 16 * MIB);
+    if (lowered != SUCCESS)
+        return lowered;
     static const char code[] =
         ".version 7.0\n.target sm_75\n.address_size 64\n"
         ".extern .func (.param .b64 result) malloc (.param .b64 size);\n"

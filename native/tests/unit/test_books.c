@@ -196,6 +196,25 @@ static void pools_are_found_again(void)
     close_books(books);
 }
 
+/* What stands as promised on a GPU is the sum of its promises, whatever else there is; those of a context go with it. */
+static void promises_are_summed(void)
+{
+    struct vs_books *books = open_books();
+    uint64_t freed[VS_REGION_GPUS] = {0};
+    bool recorded;
+    for (uint64_t i = 1; i <= 4; i++) {
+        struct vs_block block = {.size = i * 100, .context = 64 * i, .gpu = i == 4, .kind = VS_PROMISED};
+        CHECK_IS(vs_books_add_object(books, &memory, i * 16, &block, &recorded), 0);
+    }
+    vs_books_add_object(books, &memory, 1000, &(struct vs_block){.size = VS_PAGE, .kind = VS_EXTERNAL}, &recorded);
+    CHECK_IS(vs_books_promised(books, 0), 600);
+    CHECK_IS(vs_books_promised(books, 1), 400);
+    vs_books_drop_context(books, 64 * 2, freed);
+    CHECK_IS(vs_books_promised(books, 0), 400);
+    CHECK_IS(freed[0], 0);
+    close_books(books);
+}
+
 int main(void)
 {
     RUN(a_page_and_a_byte_take_two);
@@ -207,5 +226,6 @@ int main(void)
     RUN(borrowed_blocks_take_nothing);
     RUN(orphans_are_adopted);
     RUN(pools_are_found_again);
+    RUN(promises_are_summed);
     return 0;
 }
