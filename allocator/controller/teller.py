@@ -1,8 +1,9 @@
 """Tells waiting pods why they wait, by Event and annotation: news soon, repetitions never, all of it paced."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -11,9 +12,11 @@ from allocator.controller.engine import Engine
 from allocator.controller.notes import waiting_note
 from allocator.core.queue import Waiting
 from allocator.core.reservation import Spot
-from allocator.kube import PODS, EventRecorder, KubeError
+from allocator.kube import PODS, EventRecorder, KubeError, StaleError
 
 _log = structlog.get_logger(__name__)
+_TRIES: Final = 3
+"""How often one pod that is being changed is read and written again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,28 @@ class Teller:
         return max(settings.retell, self._engine.world.pods.depth() / settings.tells_per_second)
 
     async def _write(self, one: Waiting, sentence: str, reserved: str) -> None:
-        annotations = {names.REASON: sentence, names.RESERVED: reserved or None}
-        patch = {"metadata": {"uid": one.uid, "annotations": annotations}}
         try:
-            await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace)
+            await self._patch(one, {names.REASON: sentence, names.RESERVED: reserved or None})
         except KubeError as reason:
             # Said again in a later round, for the annotation still says something else.
             _log.info("reason not written", pod=one.name, namespace=one.namespace, reason=str(reason))
+
+    async def _patch(self, one: Waiting, annotations: Mapping[str, str | None]) -> None:
+        """Write annotations into a pod that waits: into one version of it, for a granted one must never say so.
+
+        Raises:
+            KubeError: they are not written, or nobody knows.
+        """
+        client, waits = self._engine.client, one
+        for _ in range(_TRIES):
+            metadata = {"uid": one.uid, "resourceVersion": waits.pod["metadata"]["resourceVersion"]}
+            patch = {"metadata": metadata | {"annotations": dict(annotations)}}
+            try:
+                await client.patch(PODS, one.name, patch, namespace=one.namespace)
+            except StaleError:
+                current = Waiting.of(await client.get(PODS, one.name, namespace=one.namespace))
+                if current is None or current.uid != one.uid:
+                    return
+                waits = current
+            else:
+                return

@@ -100,6 +100,26 @@ async def test_a_paused_leader_that_was_about_to_grant_books_nothing_twice(momen
         assert held == [carried]
 
 
+async def test_a_paused_leader_tells_no_granted_pod_why_it_waits():
+    """It stood still as it was about to say so; its successor has let the pod in meanwhile."""
+    cluster = Cluster()
+    old = Pausable(cluster.api)
+    async with cluster.allocator(client=old) as first, cluster.allocator(leads=False, identity="two") as second:
+        cluster.run_pod(await first.grant(ask("before", mib=600)))
+        await cluster.pass_time(5)
+        old.stop_before = ("patch", PODS)
+        cluster.queue_pod("q", mib=900)
+        await cluster.pass_time(2)
+        assert old.paused
+        cluster.end_pod("before")
+        await cluster.pass_time(25)
+        assert second.leading
+        assert cluster.annotation("q", names.STATUS) == names.STATUS_ALLOCATED
+        old.resume()
+        await cluster.pass_time(10)
+        assert cluster.annotation("q", names.REASON) is None
+
+
 async def test_a_paused_leader_frees_nothing_that_came_to_life():
     """What it decided on old knowledge is decided again on what is there."""
     cluster = Cluster()
