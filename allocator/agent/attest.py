@@ -17,7 +17,7 @@ from allocator.agent.foreign import Foreign
 from allocator.agent.gpus import GpuError, GpuUsage
 from allocator.agent.judge import Evidence, Judgement, Key, Rules, User, judge
 from allocator.agent.kubelet import LOGS, Container, kubelet_folder
-from allocator.agent.nodefolder import NodeFolder
+from allocator.agent.nodefolder import NodeFolder, Whose, everybody
 from allocator.agent.patience import Patient, in_daemon_thread
 from allocator.agent.releases import Releases, Signs, releasing
 from allocator.agent.report import Report
@@ -41,11 +41,11 @@ class Kubelet:
         self._folder: NodeFolder | None = None
         self._lock = threading.Lock()
 
-    def containers(self, *, regions: bool) -> list[Container]:
+    def containers(self, *, regions: bool, whose: Whose = everybody) -> list[Container]:
         """All containers with slices; none while the folder cannot be seen."""
         with self._lock:
             folder = self._found()
-            return folder.containers(regions=regions) if folder else []
+            return folder.containers(regions=regions, whose=whose) if folder else []
 
     def pods(self) -> frozenset[str] | None:
         """UIDs of pods that have a folder; None: the kubelet's folder cannot be seen."""
@@ -196,8 +196,12 @@ class Attestation:
         """Everything that blocks."""
         senses = self.senses
         users, lost = senses.users.look(usages)
-        there = senses.kubelet.containers(regions=True)
-        mine = there if ledger is None else tenants(ledger, there)
+
+        def whose(there: list[Container]) -> list[Container]:
+            return there if ledger is None else tenants(ledger, there)
+
+        there = senses.kubelet.containers(regions=True, whose=whose)
+        mine = whose(there)
         alive = None
         if ledger is not None and releasing(ledger.grants) and not senses.blind:
             alive = self._alive(users)

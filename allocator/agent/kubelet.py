@@ -31,7 +31,8 @@ KUBELET_FOLDERS: Final = (
 LOGS: Final = "var/log/pods"
 ALLOCATIONS: Final = "volumes/kubernetes.io~downward-api"
 _REGIONS: Final = f"volumes/kubernetes.io~empty-dir/{names.VOLUME_REGION}"
-_LARGEST_ALLOCATION: Final = 1 << 16
+_LARGEST_ALLOCATION: Final = 1 << 14
+"""Bytes. A line for each of 64 GPUs has room in it; a pod that is no tenant writes there what it likes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,16 @@ a `stat` per pod, a `readlink` per container with slices, and the regions, which
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from allocator.agent.kubelet import ALLOCATIONS, Container, named_pods, read_allocation, read_region
 from allocator.api import names
 from allocator.api.errors import FormatError
+from allocator.api.request import MOST_CONTAINERS
 
 _FRESH: Final = 10**9
 """Nanoseconds: a folder that changed so shortly before it was listed may have changed again within its clock's tick."""
@@ -23,6 +25,15 @@ _FRESH: Final = 10**9
 
 _YOUNG: Final = 120 * 10**9
 """Nanoseconds for which the volumes of a new pod may still be made."""
+
+
+Whose = Callable[[list[Container]], Iterable[Container]]
+"""Some of the containers."""
+
+
+def everybody(containers: list[Container]) -> list[Container]:
+    """All of them."""
+    return containers
 
 
 @dataclass(slots=True)
@@ -63,12 +74,14 @@ class NodeFolder:
     _before: tuple[str, ...] | None = None
     _settled: int = 0
 
-    def containers(self, *, regions: bool) -> list[Container]:
-        """All containers with slices, by pod UID and name.
+    def containers(self, *, regions: bool, whose: Whose = everybody) -> list[Container]:
+        """All containers with slices, by pod UID and name; of one pod no more than may have slices.
 
         Args:
             regions: look whether their allocations have changed, and read what they use. Without it they come with
                 what was read last, if they were there.
+            whose: picks those whose regions are worth reading. Any pod may have volumes that are named like ours, and
+                reading a region takes as long as its owner makes it.
         """
         pods = self.pods()
         if pods is not self._before:
@@ -78,15 +91,14 @@ class NodeFolder:
         known = self.names()
         there: dict[tuple[str, str], _Seen] = {}
         for pod in pods:
-            for volume in self._allocations(pod):
-                if not volume.startswith(names.VOLUME_ALLOCATION_PREFIX):
-                    continue
+            volumes = (one for one in self._allocations(pod) if one.startswith(names.VOLUME_ALLOCATION_PREFIX))
+            for volume in islice(volumes, MOST_CONTAINERS):
                 key = (pod, volume.removeprefix(names.VOLUME_ALLOCATION_PREFIX))
                 there[key] = self._current(key, volume, shown=known.get(pod, pod), thorough=regions)
         self._seen = there
         if regions:
-            for seen in there.values():
-                self._use(seen)
+            for one in whose([seen.container for seen in there.values()]):
+                self._use(there[one.uid, one.name])
         return [seen.container for seen in there.values()]
 
     def pods(self) -> tuple[str, ...]:

@@ -56,6 +56,16 @@ async def test_our_gate_out_of_sight_would_stay_for_ever(people: People) -> None
     assert "for ever" in await refused(people, pod(schedulingGates=[{"name": names.GATE}]), namespace="elsewhere")
 
 
+async def test_our_volumes_out_of_sight_are_refused(people: People) -> None:
+    """Nodes' agents would look into them; others are free."""
+    fixed = (names.VOLUME_LIBRARY, names.VOLUME_PRELOAD, names.VOLUME_REGION)
+    for volume in (*fixed, names.allocation_volume("main")):
+        answer = await post(people, pod(volumes=[{"name": volume, "emptyDir": {}}]), namespace="elsewhere")
+        assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY, volume
+        assert "named like vramshare's own" in answer.body["message"]
+    await create(people, pod(volumes=[{"name": "vramshare-notes", "emptyDir": {}}]), namespace="elsewhere")
+
+
 async def test_pods_out_of_sight_are_otherwise_free(people: People) -> None:
     """Other gates, requests that mean nothing there, GPU resources of a device plugin."""
     resources = {"limits": {names.HAMI_GPU: "1"}}

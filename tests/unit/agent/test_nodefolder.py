@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from allocator.agent import nodefolder
 from allocator.agent.kubelet import Container, containers
 from allocator.agent.nodefolder import NodeFolder
+from allocator.api.request import MOST_CONTAINERS
 from tests.unit.agent.nodes import Node
 from tests.unit.agent.test_region import made
 
@@ -114,6 +115,24 @@ def test_use_is_read_when_asked_for(node: Node) -> None:
     (one,) = folder.containers(regions=True)
     assert one.region is not None
     assert folder.containers(regions=False) == [one]
+
+
+def test_use_is_read_of_those_who_count(node: Node) -> None:
+    """A pod with volumes named like ours has no region read that it might make long."""
+    for uid in UIDS[:2]:
+        node.pod(uid)
+        node.allocate(uid, "main", f"{GPU} memory=5 cores=0\n")
+        node.region(uid, "main").write_bytes(made())
+    found = folder_of(node).containers(regions=True, whose=lambda there: [one for one in there if one.uid == UIDS[1]])
+    assert [(one.uid, one.region is not None) for one in found] == [(UIDS[0], False), (UIDS[1], True)]
+
+
+def test_of_one_pod_so_many_are_looked_at(node: Node) -> None:
+    """No pod has more slices; one with thousands of such volumes only wants to be work."""
+    node.pod(UIDS[0])
+    for at in range(MOST_CONTAINERS + 1):
+        node.allocate(UIDS[0], f"c{at}", f"{GPU} memory=5 cores=0\n")
+    assert len(folder_of(node).containers(regions=True)) == MOST_CONTAINERS
 
 
 def test_a_broken_allocation_keeps_the_last_good_one_and_is_tried_again(node: Node) -> None:
