@@ -9,6 +9,7 @@ folder of their logs, `<namespace>_<pod>_<uid>`, so that no API server is needed
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ KUBELET_FOLDERS: Final = (
 LOGS: Final = "var/log/pods"
 ALLOCATIONS: Final = "volumes/kubernetes.io~downward-api"
 _REGIONS: Final = f"volumes/kubernetes.io~empty-dir/{names.VOLUME_REGION}"
+_CONTAINER: Final = re.compile(r"[a-z0-9-]{1,63}")
 _LARGEST_ALLOCATION: Final = 1 << 14
 """Bytes. A line for each of 64 GPUs has room in it; a pod that is no tenant writes there what it likes."""
 
@@ -79,10 +81,25 @@ def _container(pod: Path, volume: Path, *, shown: str) -> Container:
     problem = tenant = ""
     try:
         slices, tenant = read_allocation(volume)
+        name = container_of(volume.name, tenant)
         found = _region(f"{pod}/{_REGIONS}", name, region.read_file)
     except (FormatError, OSError) as reason:
         problem = str(reason)
     return Container(uid=pod.name, name=name, pod=shown, slices=slices, region=found, problem=problem, tenant=tenant)
+
+
+def container_of(volume: str, tenant: str) -> str:
+    """The container that an allocation volume is for.
+
+    Args:
+        volume: its name, in which a name of more than 42 characters is cut.
+        tenant: what timetables call the container, as its allocation says; it ends in the name in full. In a pod that
+            is no tenant it may be anything.
+    """
+    named = tenant.partition("/")[2]
+    if _CONTAINER.fullmatch(named) and names.allocation_volume(named) == volume:
+        return named
+    return volume.removeprefix(names.VOLUME_ALLOCATION_PREFIX)
 
 
 def read_allocation(volume: Path) -> tuple[tuple[Slice, ...], str]:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from allocator.agent.kubelet import ALLOCATIONS, Container, named_pods, read_allocation, read_region
+from allocator.agent.kubelet import ALLOCATIONS, Container, container_of, named_pods, read_allocation, read_region
 from allocator.api import names
 from allocator.api.errors import FormatError
 from allocator.api.request import MOST_CONTAINERS
@@ -93,12 +93,13 @@ class NodeFolder:
         for pod in pods:
             volumes = (one for one in self._allocations(pod) if one.startswith(names.VOLUME_ALLOCATION_PREFIX))
             for volume in islice(volumes, MOST_CONTAINERS):
-                key = (pod, volume.removeprefix(names.VOLUME_ALLOCATION_PREFIX))
-                there[key] = self._current(key, volume, shown=known.get(pod, pod), thorough=regions)
+                there[pod, volume] = self._current((pod, volume), shown=known.get(pod, pod), thorough=regions)
         self._seen = there
         if regions:
-            for one in whose([seen.container for seen in there.values()]):
-                self._use(there[one.uid, one.name])
+            counts = {(one.uid, one.name) for one in whose([seen.container for seen in there.values()])}
+            for seen in there.values():
+                if (seen.container.uid, seen.container.name) in counts:
+                    self._use(seen)
         return [seen.container for seen in there.values()]
 
     def pods(self) -> tuple[str, ...]:
@@ -138,9 +139,9 @@ class NodeFolder:
             listing.held = held
         return listing.held
 
-    def _current(self, key: tuple[str, str], volume: str, *, shown: str, thorough: bool) -> _Seen:
-        """A container as the kubelet describes it now."""
-        folder = f"{self.kubelet}/pods/{key[0]}/{ALLOCATIONS}/{volume}"
+    def _current(self, key: tuple[str, str], *, shown: str, thorough: bool) -> _Seen:
+        """A container, by its pod and its volume, as the kubelet describes it now."""
+        folder = f"{self.kubelet}/pods/{key[0]}/{ALLOCATIONS}/{key[1]}"
         before = self._seen.get(key)
         if before is not None and before.container.pod != shown:
             before.container = replace(before.container, pod=shown)
@@ -159,8 +160,9 @@ class NodeFolder:
         except (FormatError, OSError) as reason:
             problem, version = str(reason), ""  # and tried again at the next look
         region = before.container.region if before else None
+        name = container_of(key[1], tenant or (before.container.tenant if before else ""))
         container = Container(
-            uid=key[0], name=key[1], pod=shown, slices=slices, region=region, problem=problem, tenant=tenant
+            uid=key[0], name=name, pod=shown, slices=slices, region=region, problem=problem, tenant=tenant
         )
         return _Seen(version=version, container=container, problem=problem)
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from allocator.api.names import allocation_volume
+
 ALLOCATIONS = "volumes/kubernetes.io~downward-api"
 REGIONS = "volumes/kubernetes.io~empty-dir/vramshare-region"
 
@@ -26,7 +28,7 @@ class Node:
 
     def allocate(self, uid: str, container: str, text: str) -> None:
         """The kubelet writes a container's allocation file the way it does: all at once, behind a link."""
-        volume = self.kubelet / "pods" / uid / ALLOCATIONS / f"vramshare-allocation-{container}"
+        volume = self.kubelet / "pods" / uid / ALLOCATIONS / allocation_volume(container)
         self._written += 1
         fresh = f"..{self._written}"
         (volume / fresh).mkdir(parents=True)

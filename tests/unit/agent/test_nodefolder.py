@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from allocator.agent import nodefolder
 from allocator.agent.kubelet import Container, containers
 from allocator.agent.nodefolder import NodeFolder
+from allocator.api.allocation import Slice, allocation_text, tenant_name
+from allocator.api.quantities import Memory
 from allocator.api.request import MOST_CONTAINERS
 from tests.unit.agent.nodes import Node
 from tests.unit.agent.test_region import made
@@ -125,6 +127,27 @@ def test_use_is_read_of_those_who_count(node: Node) -> None:
         node.region(uid, "main").write_bytes(made())
     found = folder_of(node).containers(regions=True, whose=lambda there: [one for one in there if one.uid == UIDS[1]])
     assert [(one.uid, one.region is not None) for one in found] == [(UIDS[0], False), (UIDS[1], True)]
+
+
+@pytest.mark.parametrize("length", [42, 43, 63])
+def test_a_container_with_a_long_name_is_a_tenant(node: Node, length: int) -> None:
+    """Its volume has a shorter one; the ledger, the region's folder and the kernel know it by its own."""
+    name = "c" * length
+    node.pod(UIDS[0], "team/p")
+    text = allocation_text((Slice(GPU, Memory(5), 0),), tenant=tenant_name("grant-1", name))
+    node.allocate(UIDS[0], name, text)
+    node.region(UIDS[0], name).write_bytes(made())
+    for found in (list(containers(node.kubelet, logs=node.logs)), folder_of(node).containers(regions=True)):
+        (one,) = found
+        assert (one.name, one.region is not None) == (name, True)
+
+
+@pytest.mark.parametrize("named", ["other", "../../x", "c/" * 30, ""])
+def test_the_name_in_an_allocation_counts_where_it_is_the_volumes(node: Node, named: str) -> None:
+    """Elsewhere it is a lie, or a path out of the pod's folder."""
+    node.pod(UIDS[0])
+    node.allocate(UIDS[0], "main", f"{GPU} memory=5 cores=0 tenant=grant-1/{named}\n")
+    assert [one.name for one in folder_of(node).containers(regions=True)] == ["main"]
 
 
 def test_of_one_pod_so_many_are_looked_at(node: Node) -> None:
