@@ -9,10 +9,11 @@ import os
 import sys
 import time
 
-from tests.storm.storm import storm
+from tests.storm.storm import Storm, storm
+from tests.storm.tenancy import Tenancy
 
 HASH_SEED = "0"
-REPLAY = f"replay: PYTHONHASHSEED={HASH_SEED} PYTHONPATH=.:scripts .venv/bin/python -m tests.storm {{seed}}"
+REPLAY = f"replay: PYTHONHASHSEED={HASH_SEED} PYTHONPATH=.:scripts .venv/bin/python -m tests.storm {{words}}{{seed}}"
 
 
 def say(*lines: str) -> None:
@@ -25,6 +26,7 @@ def main() -> int:
     """Run them, and say which failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", help="one seed, or FIRST-LAST")
+    parser.add_argument("--tenants", action="store_true", help="with groups, resizes, quotas and preemption as well")
     parser.add_argument("--most", type=int, default=5, help="stop after so many failures")
     parser.add_argument("--digests", action="store_true", help="print the digest of every storm's trace")
     chosen = parser.parse_args()
@@ -32,9 +34,10 @@ def main() -> int:
         parser.error(f"set PYTHONHASHSEED={HASH_SEED}: without it no seed replays")
     first, _, last = chosen.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
+    words = "--tenants " if chosen.tenants else ""
     failed, grants, writes, started = 0, 0, 0, time.perf_counter()
     for seed in seeds:
-        outcome = storm(seed, whole=len(seeds) == 1)
+        outcome = storm(seed, Tenancy if chosen.tenants else Storm, whole=len(seeds) == 1)
         grants, writes = grants + outcome.grants, writes + outcome.writes
         if len(seeds) == 1:
             say(*outcome.tail)
@@ -42,7 +45,7 @@ def main() -> int:
             say(f"{seed} {outcome.digest}")
         if outcome.problems:
             failed += 1
-            say(*(f"seed {seed}: {problem}" for problem in outcome.problems), REPLAY.format(seed=seed))
+            say(*(f"seed {seed}: {problem}" for problem in outcome.problems), REPLAY.format(words=words, seed=seed))
             if failed >= chosen.most:
                 break
     seconds = time.perf_counter() - started

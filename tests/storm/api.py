@@ -1,7 +1,7 @@
 """The API server of a storm: a FakeApi that stops, starts, forgets and is restored from backups."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from allocator.kube import Resource, errors
@@ -25,13 +25,24 @@ class StormApi(FakeApi):
     Attributes:
         down: whether it takes no requests.
         epoch: grows when all watches end and all requests under way are lost.
+        writer: the process whose request is being carried out; empty: nobody's, such as a user's.
+        evicted: told of a pod that was asked to go, as it was before, and whose doing that is.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.down = False
         self.epoch = 0
+        self.writer = ""
+        self.evicted: Callable[[dict, str], None] = lambda *_: None
         self._watchers: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def act(self, resource, name, subresource, body, *, namespace=""):
+        """See FakeApi."""
+        pod = self.see(resource, name, namespace=namespace)
+        answer = await super().act(resource, name, subresource, body, namespace=namespace)
+        self.evicted(copied(pod), self.writer)
+        return answer
 
     # --- watches ---------------------------------------------------------------------------------------------
 

@@ -25,7 +25,16 @@ class Disasters:
     async def rage(self) -> None:
         """All of them."""
         loop = asyncio.get_running_loop()
-        kinds: list[tuple[Disaster, int]] = [
+        kinds = self._kinds()
+        while loop.time() < SEASON:
+            await asyncio.sleep(self._random.expovariate(1 / 5))
+            [disaster] = self._random.choices([one for one, _ in kinds], [weight for _, weight in kinds])
+            self._storm.trace("DISASTER", disaster.__name__)
+            self._storm.spawn(disaster())
+
+    def _kinds(self) -> list[tuple[Disaster, int]]:
+        """What may happen, and how common it is."""
+        return [
             (self.kill, 6),
             (self.kill_amid, 8),
             (self.pause, 5),
@@ -39,11 +48,6 @@ class Disasters:
             (self.silence, 2),
             (self.trouble, 2),
         ]
-        while loop.time() < SEASON:
-            await asyncio.sleep(self._random.expovariate(1 / 5))
-            [disaster] = self._random.choices([one for one, _ in kinds], [weight for _, weight in kinds])
-            self._storm.trace("DISASTER", disaster.__name__)
-            self._storm.spawn(disaster())
 
     async def kill(self) -> None:
         """Kill -9, the leader as likely as not, and another one comes later."""
@@ -155,9 +159,46 @@ class Disasters:
             await asyncio.sleep(self._random.uniform(2, 20))
             self._storm.nodes.publish(name, gpus=gpus)
 
+    def _leader(self) -> int:
+        """Which replica leads; any, where none does."""
+        replicas = self._storm.replicas
+        return next((at for at, one in enumerate(replicas) if one.allocator.leading), 0)
+
     def _victim(self) -> int:
         """Which replica: the leader as likely as any."""
         living = [at for at, one in enumerate(self._storm.replicas) if not one.process.dead]
         leaders = [at for at in living if self._storm.replicas[at].allocator.leading]
         chosen = leaders if leaders and self._random.random() < 0.5 else living
         return self._random.choice(chosen or [0])
+
+
+class LateDecisions(Disasters):
+    """What tenants have to fear besides."""
+
+    def _kinds(self) -> list[tuple[Disaster, int]]:
+        return [*super()._kinds(), (self.pause_amid, 8), (self.hand_over, 4)]
+
+    async def pause_amid(self) -> None:
+        """The leader stands still when it has read a pod, wakes up after its Lease, and goes on with what it meant."""
+        leader = self._storm.replicas[self._leader()]
+
+        def hold(verb: str, path: str) -> None:
+            if verb == "GET" and "/pods/" in path:
+                leader.line.heard = lambda *_: None
+                leader.process.pause()
+
+        leader.line.heard = hold
+        for _ in range(10):
+            await asyncio.sleep(1)
+            if leader.process.paused:
+                await asyncio.sleep(self._random.uniform(12, 25))
+                leader.process.resume()
+                break
+        leader.line.heard = lambda *_: None
+
+    async def hand_over(self) -> None:
+        """A rolling update comes to the leader."""
+        at = self._leader()
+        if not self._storm.replicas[at].process.dead:
+            await self._storm.replicas[at].stop()
+            self._storm.begin(at)

@@ -77,7 +77,7 @@ class Line:
     """The face of `allocator.kube.Client`, for one process.
 
     Attributes:
-        sent: how many requests have left; `on_send` and `on_answer` are told their number.
+        sent: how many requests have left; `on_send` and `on_answer` are told their number, `heard` what was asked.
         open: False: cut between this replica and the server.
     """
 
@@ -92,6 +92,7 @@ class Line:
         self.cuts = 0
         self.on_send: Callable[[int], None] = lambda _: None
         self.on_answer: Callable[[int], None] = lambda _: None
+        self.heard: Callable[[str, str], None] = lambda *_: None
 
     async def get(self, resource, name, *, namespace=""):
         """See Client."""
@@ -170,6 +171,7 @@ class Line:
             return await self._carried(fate, verb, path, act, epoch)
         finally:
             self.on_answer(number)
+            self.heard(verb, path)
             await self._process.gate()
 
     async def _carried(self, fate: str, verb: str, path: str, act: Callable[[], Awaitable[Any]], epoch: int) -> Any:
@@ -192,11 +194,14 @@ class Line:
 
     async def _applied(self, verb: str, path: str, act: Callable[[], Awaitable[Any]]) -> Any:
         """Carry it out, in no time."""
+        self._api.writer = self._process.name
         try:
             answer = await act()
         except errors.KubeError as reason:
             self._trace(self._process.name, verb, path, type(reason).__name__)
             raise
+        finally:
+            self._api.writer = ""
         self._trace(self._process.name, verb, path)
         return answer
 

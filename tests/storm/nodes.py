@@ -13,6 +13,7 @@ from allocator.api.quantities import Memory
 from allocator.kube import CONFIGMAPS, LEASES, NODES, PODS
 from tests.storm.api import StormApi
 from tests.storm.process import START
+from tests.storm.sizes import Containers
 from tests.storm.trace import Trace
 from tests.storm.truth import ENDED, SYSTEM, Hold, Truth, carried
 
@@ -58,14 +59,18 @@ class Nodes:
     """All of them.
 
     Attributes:
+        containers: what those of running pods know of their size; None: no pod changes its size.
         lives: seconds that the containers of a pod run, by its name; None: until it is deleted.
     """
 
-    def __init__(self, api: StormApi, truth: Truth, random: Random, trace: Trace) -> None:
+    def __init__(
+        self, api: StormApi, truth: Truth, random: Random, trace: Trace, *, containers: Containers | None = None
+    ) -> None:
         self._api = api
         self._truth = truth
         self._random = random
         self._trace = trace
+        self.containers = containers
         self.machines: dict[str, Machine] = {}
         self.lives: dict[str, float | None] = {}
 
@@ -107,9 +112,8 @@ class Nodes:
         if machine.there:
             self._trace(name, "is lost")
             machine.there = False
-            for uid in machine.pods:
-                self._truth.running.pop(uid, None)
-            machine.pods.clear()
+            for uid in list(machine.pods):
+                self._forget(machine, uid)
             self._api.drop(NODES, name)
 
     def publish(self, name: str, **changes: Any) -> None:
@@ -192,8 +196,13 @@ class Nodes:
 
     def _end(self, machine: Machine, uid: str) -> None:
         self._trace(machine.name, "ends", machine.pods[uid].name)
+        self._forget(machine, uid)
+
+    def _forget(self, machine: Machine, uid: str) -> None:
         del machine.pods[uid]
         self._truth.running.pop(uid, None)
+        if self.containers is not None:
+            self.containers.ended(uid)
 
     def _agent(self, machine: Machine, now: float) -> None:
         if now - machine.sign >= _SIGN_OF_LIFE:
@@ -201,9 +210,22 @@ class Nodes:
             self._renew(machine)
         held = {self._truth.running[uid].id for uid in machine.pods}
         ledger = self._truth.ledger(machine.name)
+        if self.containers is not None:
+            self._agent_settles(machine, self.containers)
         released = frozenset(key for key, entry in ledger.items() if entry.releasing and key not in held)
         if released != machine.inventory.released and self._random.random() < 0.5:
             machine.inventory = replace(machine.inventory, released=released)
+            self._publish(machine)
+
+    def _agent_settles(self, machine: Machine, containers: Containers) -> None:
+        """What containers know of their size, and what of that the agent says."""
+        running = [uid for uid, pod in machine.pods.items() if pod.started]
+        for uid in running:
+            pod = self._api.see(PODS, machine.pods[uid].name, namespace=machine.pods[uid].namespace)
+            containers.look_after(uid, pod if pod is not None and pod["metadata"]["uid"] == uid else None)
+        settled = containers.settled(running, self._truth.ledger(machine.name))
+        if settled != machine.inventory.settled and containers.random.random() < 0.3:
+            machine.inventory = replace(machine.inventory, settled=settled)
             self._publish(machine)
 
     def _publish(self, machine: Machine) -> None:

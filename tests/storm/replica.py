@@ -33,17 +33,27 @@ SETTINGS = AllocatorSettings(
     queue=replace(QueueSettings(), retry=5.0),
     watch=WatchSettings(seconds=40, backoff=Backoff(most=4.0)),
 )
+PREEMPTING = replace(SETTINGS, queue=replace(SETTINGS.queue, preempt=True))
 WEBHOOK = WebhookSettings(admission=AdmissionSettings(own_users=frozenset({OWN_USER})))
 
 
 class Replica:
     """Starts at once; `admission` answers reviews."""
 
-    def __init__(self, process: Process, line: Line, clock: SkewedClock, *, random: Random, ids: "count[int]") -> None:
+    def __init__(
+        self,
+        process: Process,
+        line: Line,
+        clock: SkewedClock,
+        *,
+        random: Random,
+        ids: "count[int]",
+        settings: AllocatorSettings = SETTINGS,
+    ) -> None:
         self.process = process
         self.line = line
         self.allocator = Allocator(
-            replace(SETTINGS, identity=process.name),
+            replace(settings, identity=process.name),
             client=line,
             clock=clock,
             random=random,

@@ -20,7 +20,7 @@ from tests.storm.line import Line, Weather
 from tests.storm.logs import Mistakes
 from tests.storm.nodes import STEP, Nodes
 from tests.storm.process import Process, SkewedClock
-from tests.storm.replica import Replica
+from tests.storm.replica import SETTINGS, Replica
 from tests.storm.server import PodServer
 from tests.storm.trace import Trace
 from tests.storm.truth import ENDED, Truth, carried, meant
@@ -53,11 +53,11 @@ class Outcome:
     writes: int
 
 
-def storm(seed: int, *, whole: bool = False) -> Outcome:
-    """Run one. `whole`: keep all lines of the trace."""
+def storm(seed: int, kind: "type[Storm] | None" = None, *, whole: bool = False) -> Outcome:
+    """Run one, of this kind. `whole`: keep all lines of the trace."""
 
     async def main() -> Outcome:
-        return await Storm(seed, whole=whole).run()
+        return await (kind or Storm)(seed, whole=whole).run()
 
     with Mistakes() as mistakes:
         try:
@@ -82,22 +82,25 @@ class Storm:
         self.server = PodServer(self.api, self.truth, Random(seed + 3), self.trace)
         self.users = Users(self.api, self.server, self.nodes, Random(seed + 4))
         self.replicas: list[Replica] = self.server.replicas
+        self.settings = SETTINGS
         self._ids = count(1)
         self._incarnations = count(1)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def run(self) -> Outcome:
         """Storm, calm, drain."""
+        self._prepare()
         for at in range(self.random.randrange(1, 4)):
             self.nodes.add(f"n{at}", gpus=self.random.randrange(1, 4))
         for at in range(REPLICAS):
             self.begin(at)
         self.spawn(self._live())
         await asyncio.sleep(self.random.uniform(0, 2))
-        disasters = self.spawn(Disasters(self, Random(self.seed + 5)).rage())
-        await self.users.come(self.random.randrange(10, 36))
+        disasters = self.spawn(self._disasters().rage())
+        await self._season()
         await disasters
         await self._calm_down()
+        await self._quiet()
         await self._drain()
         return self._outcome()
 
@@ -110,7 +113,7 @@ class Storm:
         clock = SkewedClock(
             process, skew=self.random.choice([0, 0, -300, 45, 3600]), rate=self.random.uniform(0.98, 1.02)
         )
-        made = Replica(process, line, clock, random=Random(self.random.random()), ids=self._ids)
+        made = Replica(process, line, clock, random=Random(self.random.random()), ids=self._ids, settings=self.settings)
         self.trace(process.name, "starts")
         if at == len(self.replicas):
             self.replicas.append(made)
@@ -139,6 +142,20 @@ class Storm:
 
     # --- inside ----------------------------------------------------------------------------------------------
 
+    def _prepare(self) -> None:
+        """What a further kind of storm has before anybody comes."""
+
+    async def _season(self) -> None:
+        """Everybody comes; returns when all have what they want, or have given up."""
+        await self.users.come(self.random.randrange(10, 36))
+
+    def _disasters(self) -> Disasters:
+        """What befalls it."""
+        return Disasters(self, Random(self.seed + 5))
+
+    async def _quiet(self) -> None:
+        """What a further kind of storm tries when all is calm."""
+
     async def _live(self) -> None:
         while True:
             await asyncio.sleep(STEP)
@@ -151,6 +168,7 @@ class Storm:
         await asyncio.sleep(35)  # what was still under way ends
         for at, replica in enumerate(self.replicas):
             replica.line.on_send = replica.line.on_answer = lambda _: None
+            replica.line.heard = lambda *_: None
             replica.line.open = True
             replica.process.resume()
             if replica.process.dead:
@@ -209,6 +227,8 @@ class Storm:
                 found.append(f"lost: pod {pod['metadata']['name']} carries {key}, the ledger has {entry}")
             if key:
                 held.add(key)
+                if {names.REASON, names.RESERVED} & pod["metadata"]["annotations"].keys():
+                    found.append(f"untrue: pod {pod['metadata']['name']} has its grant and says why it waits")
             elif not (pod["metadata"]["annotations"].get(names.REASON) or pod["metadata"].get("deletionTimestamp")):
                 found.append(f"untold: pod {pod['metadata']['name']} waits and does not know why")
         if leaked := ledger.keys() - held:

@@ -1,16 +1,17 @@
 """What is really so, whatever any replica believes: which creates are under way, which containers run where."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from allocator.api import names
 from allocator.kube import CONFIGMAPS, NODES, PODS
-from tests.invariants import Entry, Slice, Watchdog, entries
+from tests.invariants import Entry, Slice, Watchdog, entries, ledger_node
 from tests.storm.api import StormApi
 from tests.storm.trace import Trace
+from tests.unit.kube.fakeapi import Listener
 
 SYSTEM = names.DEFAULT_NAMESPACE
 ENDED = frozenset({"Succeeded", "Failed"})
@@ -42,6 +43,7 @@ class Truth:
         problems: what must never be, in sentences.
         running: pods that a kubelet has taken on and not ended, by UID.
         amnesty: allocation ids that a restored backup has made wrong; they are looked at no more.
+        listeners: told of every change as well: the object's key, and it before and after.
     """
 
     api: StormApi
@@ -49,6 +51,7 @@ class Truth:
     problems: list[str] = field(default_factory=list)
     running: dict[str, Hold] = field(default_factory=dict)
     amnesty: set[str] = field(default_factory=set)
+    listeners: list[Listener] = field(default_factory=list)
     _flights: list[Flight] = field(default_factory=list)
     _capacities: dict[str, list[tuple[float, dict[str, int]]]] = field(default_factory=dict)
     _dry: set[str] = field(default_factory=set)
@@ -76,7 +79,7 @@ class Truth:
         flight.id = "" if dry_run else key
         gated = any(gate["name"] == names.GATE for gate in pod["spec"].get("schedulingGates") or ())
         if not key and not gated:
-            self._wrong(f"a pod passed with neither grant nor gate: {pod['metadata']}")
+            self.wrong(f"a pod passed with neither grant nor gate: {pod['metadata']}")
         elif key and dry_run:
             self._dry.add(key)
         elif key:
@@ -97,11 +100,11 @@ class Truth:
             used[one.uuid] = used.get(one.uuid, 0) + one.memory
         for uuid, capacity in self._believable(hold.node).items():
             if used.get(uuid, 0) > capacity:
-                self._wrong(f"containers run with {used[uuid]} bytes of {uuid}, which has {capacity}")
+                self.wrong(f"containers run with {used[uuid]} bytes of {uuid}, which has {capacity}")
 
     def published(self, node: str, capacities: dict[str, int]) -> None:
         """An agent says what its node has."""
-        self._capacities.setdefault(node, []).append((self._now(), capacities))
+        self._capacities.setdefault(node, []).append((self.now(), capacities))
 
     # --- what is so ------------------------------------------------------------------------------------------
 
@@ -109,6 +112,14 @@ class Truth:
         """What the API server has."""
         found = self.api.see(CONFIGMAPS, names.ledger_name(node), namespace=SYSTEM) or {}
         return entries(node, found.get("data"))
+
+    def everything(self) -> dict[str, Entry]:
+        """All grants of all ledgers."""
+        found: dict[str, Entry] = {}
+        for item in [item for key, item in self.api.objects.items() if key[0] == CONFIGMAPS.plural]:
+            node = ledger_node(item)
+            found |= entries(node, item.get("data")) if node else {}
+        return found
 
     def objection(self, entry: Entry) -> str:
         """Why a grant must not be given back now; empty where it may."""
@@ -139,7 +150,7 @@ class Truth:
         found: dict[str, int] = {}
         for at, (_, capacities) in enumerate(history):
             replaced = history[at + 1][0] if at + 1 < len(history) else float("inf")
-            if replaced > self._now() - _BELIEF:
+            if replaced > self.now() - _BELIEF:
                 for uuid, capacity in capacities.items():
                     found[uuid] = max(found.get(uuid, 0), capacity)
         return found
@@ -148,26 +159,30 @@ class Truth:
         known = len(self.problems)
         self.watchdog.changed(key, before, after)
         if key[0] == CONFIGMAPS.plural and after and self._dry & after["data"].keys():
-            self._wrong("a dry run was written into a ledger")
+            self.wrong("a dry run was written into a ledger")
         if key[0] == PODS.plural and before and after and carried(before) != carried(after):
             self._covered("let go", *carried(after))
         for problem in self.problems[known:]:
             self.trace("WRONG", problem)
+        for listener in self.listeners:
+            listener(key, before, after)
 
     def _covered(self, what: str, key: str, node: str, slices: tuple[Slice, ...]) -> None:
         entry = self.ledger(node).get(key)
         if key in self.amnesty:
             return
         if entry is None:
-            self._wrong(f"a pod was {what} with grant {key}, which is not in the ledger of {node}")
-        elif sorted(map(repr, entry.slices)) != sorted(map(repr, slices)):
-            self._wrong(f"a pod was {what} with {slices}, but its grant {key} has {entry.slices}")
+            self.wrong(f"a pod was {what} with grant {key}, which is not in the ledger of {node}")
+        elif not covers(entry, slices):
+            self.wrong(f"a pod was {what} with {slices}, but its grant {key} has {entry.slices}")
 
-    def _wrong(self, problem: str) -> None:
+    def wrong(self, problem: str) -> None:
+        """Something is that must never be."""
         self.trace("WRONG", problem)
         self.problems.append(problem)
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds since the start."""
         return asyncio.get_running_loop().time()
 
 
@@ -185,6 +200,17 @@ def carried(pod: Mapping[str, Any]) -> tuple[str, str, tuple[Slice, ...]]:
                 container = key.removeprefix(names.ALLOCATION_PREFIX)
                 slices.append(Slice(container, uuid, int(given["memory"]), int(given["cores"])))
     return annotations[names.ALLOCATION_ID], annotations[names.NODE], tuple(slices)
+
+
+def covers(entry: Entry, slices: Iterable[Slice]) -> bool:
+    """Whether a grant is what a pod carries; one that was resized may be more for a while, and never less."""
+    if not entry.revision:
+        return sorted(map(repr, entry.slices)) == sorted(map(repr, slices))
+    booked = {(one.container, one.uuid): one for one in entry.slices}
+    said = {(one.container, one.uuid): one for one in slices}
+    return booked.keys() == said.keys() and all(
+        one.memory <= booked[key].memory and one.cores <= booked[key].cores for key, one in said.items()
+    )
 
 
 def meant(entry: Entry, pod: Mapping[str, Any]) -> bool:

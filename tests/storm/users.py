@@ -16,18 +16,32 @@ SEASON = 40.0
 """Seconds within which everybody has come."""
 
 
+Kind = tuple[Callable[[str], Awaitable[None]], int]
+"""A kind of user, and how common it is."""
+
+
 class Users:
     """Everybody; `come` starts so many of them."""
+
+    LETTER = "p"
+    """What the names of their pods begin with."""
 
     def __init__(self, api: StormApi, server: PodServer, nodes: Nodes, random: Random) -> None:
         self._api = api
         self._server = server
         self._nodes = nodes
         self._random = random
+        self._homes: dict[str, str] = {}
 
     async def come(self, count: int) -> None:
         """So many users, each at a time of its own; returns when all have what they want, or have given up."""
-        kinds: list[tuple[Callable[[str], Awaitable[None]], int]] = [
+        kinds = self._kinds()
+        chosen = self._random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds], k=count)
+        await asyncio.gather(*(self._at_some_time(kind(f"{self.LETTER}{at}")) for at, kind in enumerate(chosen)))
+
+    def _kinds(self) -> list[Kind]:
+        """Who they are, and how many of each."""
+        return [
             (self.somebody, 10),
             (self.replica_set, 5),
             (self.stateful_set, 4),
@@ -36,8 +50,6 @@ class Users:
             (self.queued_elsewhere, 3),
             (self.impatient, 3),
         ]
-        chosen = self._random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds], k=count)
-        await asyncio.gather(*(self._at_some_time(kind(f"p{at}")) for at, kind in enumerate(chosen)))
 
     async def somebody(self, name: str) -> None:
         """Creates a pod, tries again a few times, edits it perhaps, and deletes it perhaps."""
@@ -154,7 +166,8 @@ class Users:
         return self._random.choice([0.0] * 8 + [self._random.uniform(0, 2), self._random.uniform(0, REQUEST_LIMIT)])
 
     async def _create(self, body: dict[str, Any]) -> dict:
-        return await self._server.create(body, namespace="team", refuse=self._random.random() < 0.1, slow=self._slow())
+        home, refuse = body["metadata"]["namespace"], self._random.random() < 0.1
+        return await self._server.create(body, namespace=home, refuse=refuse, slow=self._slow())
 
     async def _insist(self, name: str, body: dict[str, Any], *, times: int) -> bool:
         """Create a pod, several times if need be; whether it is there."""
@@ -175,13 +188,13 @@ class Users:
         """Delete it perhaps: gently, by force, or gently and then by force."""
         what = self._random.random()
         if what < 0.2:
-            self._server.delete(name, namespace="team")
+            self._server.delete(name, namespace=self._home(name))
         elif what < 0.4:
-            self._server.delete(name, namespace="team", force=True)
+            self._server.delete(name, namespace=self._home(name), force=True)
         elif what < 0.5:
-            self._server.delete(name, namespace="team")
+            self._server.delete(name, namespace=self._home(name))
             await self._rest()
-            self._server.delete(name, namespace="team", force=True)
+            self._server.delete(name, namespace=self._home(name), force=True)
 
     async def _edit(self, name: str) -> None:
         """Change a label, where it may run, or what it asks: what one may of a pod that waits."""
@@ -205,7 +218,7 @@ class Users:
 
     async def _change(self, name: str, change: Callable[[dict], None]) -> None:
         try:
-            await self._server.edit(name, namespace="team", change=change)
+            await self._server.edit(name, namespace=self._home(name), change=change)
         except RefusedError:
             return
 
@@ -214,4 +227,8 @@ class Users:
         await what
 
     def _there(self, name: str) -> dict | None:
-        return self._api.see(PODS, name, namespace="team")
+        return self._api.see(PODS, name, namespace=self._home(name))
+
+    def _home(self, name: str) -> str:
+        """The namespace of a pod."""
+        return self._homes.get(name, "team")
