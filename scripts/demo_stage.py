@@ -13,10 +13,21 @@ import demo_install
 from demo_nodes import REAL, SIMULATED, DemoNode, Hollow, write_cluster, write_descriptions
 from demo_processes import Processes
 from demo_show import DemoError, Show, environment
-from devcluster.kubelet.plan import PROCESS
+from devcluster.kubelet.plan import PROCESS, is_below
 from devcluster.kubelet.runtime import detect_isolation
 
+from allocator.api import names
+
 ROOT: Final = Path(__file__).resolve().parents[1]
+MOUNTED: Final = (
+    names.LIBRARY_DIR,
+    names.ALLOCATION_DIR,
+    names.REGION_DIR,
+    "/opt/demo",
+    "/opt/programs",
+    "/opt/control",
+)
+"""Where the story's containers have mounts. Containers of the embedded cluster see this checkout."""
 _START: Final = 60.0
 _NO_KUBELET: Final = "no kubelet runs on this control plane's simulated nodes"
 _NO_MOUNTS: Final = "this machine lets no process have mounts of its own; run as root, or allow user namespaces"
@@ -64,8 +75,7 @@ def set_up(
     Raises:
         DemoError: it cannot be.
     """
-    if re.search(r"[\s:]", str(folder)):  # the nodes' folders lie in it
-        raise DemoError(f"the folder {str(folder)!r} has a space or a colon, which a preload cannot; use --dir ANOTHER")
+    check_places(folder, runs_from=sys.prefix)
     nodes = nodes or (SIMULATED if given or not real_gpu() else (*SIMULATED, REAL))
     descriptions = write_descriptions(folder / "gpus")
     kubeconfig = given.resolve() if given else folder / "cluster" / "kubeconfig"
@@ -89,6 +99,19 @@ def set_up(
             stack.callback(demo_install.uninstall, plan)
         demo_install.install(plan)
         yield stage
+
+
+def check_places(folder: Path, *, runs_from: str) -> None:
+    """Say at once what would keep every pod from running.
+
+    Raises:
+        DemoError: something would.
+    """
+    if re.search(r"[\s:]", str(folder)):  # the nodes' folders lie in it
+        raise DemoError(f"the folder {str(folder)!r} has a space or a colon, which a preload cannot; use --dir ANOTHER")
+    for place in MOUNTED:
+        if is_below(runs_from, [place]):
+            raise DemoError(f"{runs_from} lies in {place}, where containers have mounts; move the checkout")
 
 
 def fake_driver(state: Path) -> dict[str, str]:

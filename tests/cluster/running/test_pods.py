@@ -192,8 +192,8 @@ def state(pid):
 async def test_init_containers_and_sidecars(lab):
     """Init containers run in order, a sidecar runs beside the rest and is ended after it."""
     volumes = [{"name": "v", "emptyDir": {}}]
-    shared = [{"name": "v", "mountPath": "/shared"}]
-    side = "trap 'echo side >> /shared/log; exit 0' TERM; touch /shared/side; while :; do sleep 0.01; done"
+    shared = [{"name": "v", "mountPath": "/opt/shared"}]
+    side = "trap 'echo side >> /opt/shared/log; exit 0' TERM; touch /opt/shared/side; while :; do sleep 0.01; done"
     if lab.cluster.isolation == "process":
         pytest.skip("a command line with mount paths inside its words is not rewritten")
 
@@ -202,14 +202,14 @@ async def test_init_containers_and_sidecars(lab):
 
     init = [
         container("side", side, restartPolicy="Always"),
-        container("init", "while ! test -e /shared/side; do :; done; echo init >> /shared/log"),
+        container("init", "while ! test -e /opt/shared/side; do :; done; echo init >> /opt/shared/log"),
     ]
     main = {"volumeMounts": shared}
     await lab.pod(
         "p",
         "sh",
         "-c",
-        "echo main >> /shared/log; cat /shared/log",
+        "echo main >> /opt/shared/log; cat /opt/shared/log",
         container=main,
         initContainers=init,
         volumes=volumes,

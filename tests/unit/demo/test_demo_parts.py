@@ -5,12 +5,14 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from demo_nodes import SIMULATED, write_descriptions
 from demo_processes import Processes
 from demo_show import DemoError, Show
+from demo_stage import check_places
 
 from allocator.agent.simulated import parse_description
 
@@ -115,6 +117,21 @@ def test_nothing_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
         assert select.select([sleeper], [], [], 60)[0]
     finally:
         os.close(sleeper)
+
+
+@pytest.mark.parametrize(
+    ("folder", "runs_from", "problem"),
+    [
+        ("/tmp/de mo", "/checkout/.venv", "has a space"),
+        ("/demo", "/opt/vramshare/.venv", "move the checkout"),
+        ("/demo", "/opt/vramshare-1/.venv", ""),
+    ],
+)
+def test_a_place_in_which_no_pod_could_run_is_told_at_once(folder: str, runs_from: str, problem: str) -> None:
+    """Before a minute has been waited for them."""
+    expected = pytest.raises(DemoError, match=problem) if problem else nullcontext()
+    with expected:
+        check_places(Path(folder), runs_from=runs_from)
 
 
 def test_the_nodes_have_the_gpus_that_the_demo_speaks_of(tmp_path: Path) -> None:
