@@ -8,11 +8,10 @@ import pynvml
 from allocator.agent.gpus import GpuProcess, GpuUsage
 from allocator.agent.nvml_calls import optional, text
 
-_LISTS: Final = (
-    "nvmlDeviceGetComputeRunningProcesses",
-    "nvmlDeviceGetGraphicsRunningProcesses",
-    "nvmlDeviceGetMPSComputeRunningProcesses",
-)
+_COMPUTE: Final = "Compute"
+_LISTS: Final = (_COMPUTE, "Graphics", "MPSCompute")
+_FORMS: Final = ("_v3", "_v2")
+"""Of the lists: since driver 510, and before. Asked for by name: calls of pynvml without a version know the newest."""
 
 
 def usage_of(index: int) -> GpuUsage | None:
@@ -42,13 +41,27 @@ def usage_of(index: int) -> GpuUsage | None:
 
 
 def _processes(handle: Any) -> tuple[GpuProcess, ...]:
-    """All processes that hold something there; one that is in two lists counts with its larger figure."""
+    """All processes that hold something there; one that is in two lists counts with its larger figure.
+
+    Raises:
+        pynvml.NVMLError: a list fails, or the driver has none of programs that compute.
+    """
     found: dict[int, int | None] = {}
-    for listing in _LISTS:
-        for one in optional(listing, handle) or ():
+    for kind in _LISTS:
+        for one in _listed(handle, kind):
             memory, before = one.usedGpuMemory, found.get(one.pid)
             found[one.pid] = memory if before is None else max(before, memory or 0)
     return tuple(GpuProcess(pid=pid, memory=memory) for pid, memory in sorted(found.items()))
+
+
+def _listed(handle: Any, kind: str) -> Any:
+    for form in _FORMS:
+        found = optional(f"nvmlDeviceGet{kind}RunningProcesses{form}", handle)
+        if found is not None:
+            return found
+    if kind == _COMPUTE:  # nobody is called isolated because nobody can be seen
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+    return ()
 
 
 def _memory(handle: Any) -> tuple[int | None, int | None]:

@@ -112,14 +112,14 @@ def test_a_simulated_node_without_a_driver_has_no_usage(tmp_path: Path) -> None:
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """One GPU whose lists and figures the state names; what is missing there fails as not supported."""
-    state = SimpleNamespace(lists={}, failing=set())
+    state = SimpleNamespace(lists={"Compute": []}, failing=set(), forms={"_v2", "_v3"})
 
-    def listing(name: str) -> Any:
+    def listing(name: str, form: str) -> Any:
         def answer(_handle: int) -> list[SimpleNamespace]:
             if name in state.failing:
                 raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)
-            if name not in state.lists:
-                raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+            if name not in state.lists or form not in state.forms:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
             return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in state.lists[name]]
 
         return answer
@@ -128,7 +128,8 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
     for kind in ("Compute", "Graphics", "MPSCompute"):
-        monkeypatch.setattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses", listing(kind))
+        for form in ("_v2", "_v3"):
+            monkeypatch.setattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses{form}", listing(kind, form))
     for name in ("MemoryInfo", "UtilizationRates", "Temperature", "PowerUsage"):
         monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}", absent)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
@@ -152,6 +153,22 @@ def test_a_list_that_fails_is_a_problem_of_this_gpu(driver: SimpleNamespace) -> 
     usage = usage_of(0)
     assert usage is not None
     assert (usage.processes, usage.problem) == ((), "NVML fails: Unknown Error")
+
+
+def test_a_driver_before_510_lists_processes_in_its_own_form(driver: SimpleNamespace) -> None:
+    """Pynvml's unversioned call fails there, and with no error of NVML's."""
+    driver.lists, driver.forms = {"Compute": [(7, 100)]}, {"_v2"}
+    usage = usage_of(0)
+    assert usage is not None
+    assert (usage.processes, usage.problem) == ((GpuProcess(7, 100),), "")
+
+
+def test_a_driver_that_lists_no_computing_processes_proves_nothing(driver: SimpleNamespace) -> None:
+    """It does not read as "nobody uses it"."""
+    driver.forms = set()
+    usage = usage_of(0)
+    assert usage is not None
+    assert usage.problem == "NVML fails: Not Supported"
 
 
 def test_a_gpu_that_cannot_be_named_has_no_usage(monkeypatch: pytest.MonkeyPatch) -> None:
