@@ -54,6 +54,7 @@ enum { /* CUmemLocationType, CUlimit, CUfunction_attribute, CUdevice_attribute: 
     CU_POOL_USED = 7,
     CU_GRAPH_MEM_USED = 0,
     CU_GRAPH_MEM_RESERVED = 2,
+    CU_GRAPH_UPLOAD = 2,
     CU_NODE_CHILD_GRAPH = 4,
     CU_NODE_MEM_ALLOC = 10,
     CU_ARRAY_SPARSE = 0x40,

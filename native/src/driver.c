@@ -95,13 +95,16 @@ uint64_t vs_local_of(struct vs_process *process, CUcontext context)
 
 void vs_local_note(struct vs_process *process, CUcontext context, uint64_t bytes)
 {
+    if (bytes > vs_local_of(process, context)) /* another thread may have been faster */
+        vs_local_set(process, context, bytes);
+}
+
+void vs_local_set(struct vs_process *process, CUcontext context, uint64_t bytes)
+{
     uint64_t key = (uint64_t)(uintptr_t)context;
     unsigned place = place_of(key);
-    bool same = atomic_load(&process->local[place].context) == key;
-    if (bytes == 0 && !same)
+    if (bytes == 0 && atomic_load(&process->local[place].context) != key)
         return;
-    if (bytes && same)
-        bytes = vs_max(bytes, atomic_load(&process->local[place].bytes)); /* another thread was faster */
     atomic_store(&process->local[place].bytes, bytes);
     atomic_store(&process->local[place].context, key);
 }

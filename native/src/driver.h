@@ -35,7 +35,10 @@ void vs_forget_contexts(struct vs_process *process, CUcontext context);
 /* The largest local memory of a thread that was launched in a context: the driver has it for all threads of the GPU.
  * Where it is not known any more, what every context has from its start. */
 uint64_t vs_local_of(struct vs_process *process, CUcontext context);
-void vs_local_note(struct vs_process *process, CUcontext context, uint64_t bytes); /* 0: the context is gone */
+void vs_local_note(struct vs_process *process, CUcontext context, uint64_t bytes);
+
+/* It is now this, be it less; 0: the context is gone. */
+void vs_local_set(struct vs_process *process, CUcontext context, uint64_t bytes);
 
 /* Around questions of ours that this thread's stream capture would not stand otherwise; end gets what begin gave. */
 int vs_quiet_begin(void);
@@ -49,6 +52,14 @@ void vs_measure_overhead(struct vs_process *process, int gpu, bool lower);
 
 /* This process's driver overhead as it was last measured. */
 uint64_t vs_own_overhead(struct vs_process *process, int gpu);
+
+/* The name under which a context's promises for a limit stand, or, past the limits, for local memory. No driver handle
+ * is odd. */
+#define VS_FOR_LOCAL_MEMORY 64
+static inline uint64_t vs_promise_name(CUcontext context, int limit)
+{
+    return (uint64_t)(uintptr_t)context + 1 + 2 * (uint64_t)limit;
+}
 
 /* Keeps `bytes`, which are charged already, as promised under a name (a driver handle), for a context (NULL: for none). */
 void vs_promise(struct vs_process *process, int gpu, CUcontext context, uint64_t name, uint64_t bytes);

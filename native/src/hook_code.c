@@ -211,9 +211,6 @@ static uint64_t limit_costs(struct vs_process *process, int gpu, int limit, size
     return limit == CU_LIMIT_HEAP || limit == CU_LIMIT_PRINTF ? more : 0;
 }
 
-/* The name under which a context's promises for a limit stand; no driver handle is odd. */
-static uint64_t name_of(CUcontext context, int limit) { return (uint64_t)(uintptr_t)context + 1 + 2 * (uint64_t)limit; }
-
 /* Sets a limit that takes nothing. That must work with the slice full, so nothing is reserved for it. */
 static CUresult lower_limit(struct vs_process *process, int gpu, CUcontext context, int limit, size_t before, size_t value)
 {
@@ -222,8 +219,10 @@ static CUresult lower_limit(struct vs_process *process, int gpu, CUcontext conte
     uint64_t cheaper = limit_costs(process, gpu, limit, value, before);
     if (result == CUDA_SUCCESS && limit > CU_LIMIT_HEAP) /* device-runtime limits: what they take is the driver's secret */
         atomic_store(&process->dirty[gpu], 1);
+    if (result == CUDA_SUCCESS && limit == CU_LIMIT_STACK)
+        vs_local_set(process, context, value);
     if (result == CUDA_SUCCESS && cheaper) {
-        vs_promise_less(process, name_of(context, limit), cheaper);
+        vs_promise_less(process, vs_promise_name(context, limit), cheaper);
         vs_promises_trim(process, gpu);
         vs_measure_overhead(process, gpu, true);
     }
@@ -256,10 +255,12 @@ VS_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
         vs_refuse(process, gpu, grown);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    if (limit == CU_LIMIT_STACK)
+        vs_local_set(process, context, value); /* kernels that need no more stack than this make the driver take none */
     /* What was not taken at once is charged until it is: the driver takes it at a launch, which cannot be refused. */
     if (vs_minus(costs, grown)) {
         vs_charge(process, gpu, vs_minus(costs, grown));
-        vs_promise(process, gpu, context, name_of(context, limit), vs_minus(costs, grown));
+        vs_promise(process, gpu, context, vs_promise_name(context, limit), vs_minus(costs, grown));
     }
     return result;
 }

@@ -41,7 +41,7 @@ static void unmade(struct vs_process *process, int gpu, CUcontext context)
     uint64_t freed[VS_REGION_GPUS] = {0};
     vs_forget_contexts(process, context);
     vs_launches_forget();
-    vs_local_note(process, context, 0);
+    vs_local_set(process, context, 0);
     vs_lock(&process->books_lock);
     vs_books_drop_context(&process->books, (uint64_t)(uintptr_t)context, freed);
     vs_unlock(&process->books_lock);

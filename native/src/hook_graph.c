@@ -89,9 +89,6 @@ INSTANTIATE(cuGraphInstantiate_v2, (CUgraphExec * exec, CUgraph graph, CUgraphNo
             (exec, graph, node, log, size))
 INSTANTIATE(cuGraphInstantiateWithFlags, (CUgraphExec * exec, CUgraph graph, unsigned long long flags),
             (exec, graph, flags))
-INSTANTIATE(cuGraphInstantiateWithParams, (CUgraphExec * exec, CUgraph graph, void *params), (exec, graph, params))
-INSTANTIATE(cuGraphInstantiateWithParams_ptsz, (CUgraphExec * exec, CUgraph graph, void *params),
-            (exec, graph, params))
 
 /* Adding a node that allocates makes later instantiations look for such nodes. */
 static void may_allocate(void)
@@ -142,11 +139,13 @@ VS_EXPORT CUresult cuGraphExecDestroy(CUgraphExec exec)
     return result;
 }
 
+static uint64_t whole_steps(uint64_t bytes) { return vs_plus(bytes, GRAPH_STEP - 1) / GRAPH_STEP * GRAPH_STEP; }
+
 /* What a launch may make the driver take. A graph's first launch may take memory of its own, whatever lies there
  * unused for others; a later one, what is not there any more. */
 static uint64_t launch_needs(struct vs_process *process, const struct vs_block *block)
 {
-    uint64_t used = 0, whole = vs_plus(block->size, GRAPH_STEP - 1) / GRAPH_STEP * GRAPH_STEP;
+    uint64_t used = 0, whole = whole_steps(block->size);
     __typeof__(&cuDeviceGetGraphMemAttribute) ask = VS_REAL(cuDeviceGetGraphMemAttribute);
     int device = vs_device_of_gpu(process, (int)block->gpu);
     vs_graph_memory_settle(process, (int)block->gpu, 0);
@@ -198,6 +197,45 @@ static CUresult launch(struct vs_process *process, const struct vs_block *block,
         launched(process, exec);
     return result;
 }
+
+/* Instantiates a graph that is uploaded at once: its memory is taken now. */
+static CUresult instantiate_uploaded(struct vs_process *process, CUgraphExec *exec, CUgraph graph, void *params,
+                                     CUresult (*real)(CUgraphExec *, CUgraph, void *))
+{
+    CUcontext context;
+    int gpu = vs_current_gpu(process, &context);
+    uint64_t bytes = VS_INSIDE(graph_bytes(process, graph, 0, &gpu)), needs = whole_steps(bytes);
+    if (gpu < 0)
+        needs = 0;
+    if (needs && !vs_reserve(process, gpu, needs))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = VS_INSIDE(real(exec, graph, params));
+    if (needs)
+        vs_graph_memory_settle(process, gpu, needs);
+    if (result == CUDA_SUCCESS) {
+        instantiated(*exec, graph);
+        launched(process, *exec);
+    }
+    return result;
+}
+
+/* `params` begins with 64 bits of flags. */
+#define INSTANTIATE_WITH_PARAMS(name)                                                                                 \
+    VS_EXPORT CUresult name(CUgraphExec *exec, CUgraph graph, void *params)                                           \
+    {                                                                                                                 \
+        VS_REAL_CUDA(name);                                                                                           \
+        bool uploads = params && (*(uint64_t *)params & CU_GRAPH_UPLOAD) && !no_graph_allocates();                    \
+        struct vs_process *process = uploads ? vs_on() : NULL;                                                        \
+        if (process)                                                                                                  \
+            return instantiate_uploaded(process, exec, graph, params, real);                                          \
+        CUresult result = VS_INSIDE(real(exec, graph, params));                                                       \
+        if (result == CUDA_SUCCESS)                                                                                   \
+            instantiated(*exec, graph);                                                                               \
+        return result;                                                                                                \
+    }
+
+INSTANTIATE_WITH_PARAMS(cuGraphInstantiateWithParams)
+INSTANTIATE_WITH_PARAMS(cuGraphInstantiateWithParams_ptsz)
 
 #define GRAPH_LAUNCH(name)                                                                                            \
     VS_EXPORT CUresult name(CUgraphExec exec, CUstream stream)                                                        \

@@ -34,6 +34,7 @@ struct first {
     int gpu;
     CUcontext context;
     uint64_t local; /* bytes a thread, if more than ever before; else 0 */
+    bool captured;  /* the driver takes it when the graph runs */
     struct vs_bracket bracket;
 };
 
@@ -45,8 +46,16 @@ static int local_bytes(CUfunction function)
     return ask && ask(&local, CU_FUNC_LOCAL_BYTES, function) == CUDA_SUCCESS && local > 0 ? local : 0;
 }
 
+static bool is_captured(CUstream stream, bool per_thread)
+{
+    int status = 0;
+    __typeof__(&cuStreamIsCapturing) ask =
+        per_thread ? VS_REAL(cuStreamIsCapturing_ptsz) : VS_REAL(cuStreamIsCapturing);
+    return ask && ask(stream, &status) == CUDA_SUCCESS && status != 0;
+}
+
 /* Looks at a function before its first launch. False: its local memory does not fit. */
-static bool first_begin(struct first *first, CUfunction function)
+static bool first_begin(struct first *first, CUfunction function, CUstream stream, bool per_thread)
 {
     *first = (struct first){.process = vs_on(), .gpu = VS_NO_CONTEXT};
     if (!first->process)
@@ -61,20 +70,32 @@ static bool first_begin(struct first *first, CUfunction function)
     if ((uint64_t)local <= before)
         return true;
     first->local = (uint64_t)local;
+    first->captured = is_captured(stream, per_thread);
     uint64_t more = (first->local - before) * vs_resident_threads(first->process, first->gpu);
     uint64_t promised = atomic_load(&first->process->promised[first->gpu]); /* a raised stack limit has paid for it */
     return vs_bracket_open(first->process, &first->bracket, first->gpu, vs_minus(more, promised));
+}
+
+/* Settles a first launch that may have enlarged local memory. */
+static void local_end(const struct first *first, struct vs_bracket *bracket, bool done)
+{
+    uint64_t grown = 0;
+    vs_bracket_close(first->process, bracket, done, first->captured ? 0 : bracket->reserved, &grown);
+    if (done)
+        vs_local_note(first->process, first->context, first->local);
+    uint64_t rest = done && first->captured ? vs_minus(bracket->reserved, grown) : 0;
+    if (!rest)
+        return;
+    vs_charge(first->process, first->gpu, rest);
+    vs_promise(first->process, first->gpu, first->context, vs_promise_name(first->context, VS_FOR_LOCAL_MEMORY), rest);
 }
 
 static void first_end(struct first *first, CUfunction function, CUresult result)
 {
     if (first->gpu >= 0)
         atomic_store_explicit(&first->process->dirty[first->gpu], 1, memory_order_relaxed);
-    if (first->local) {
-        vs_bracket_close(first->process, &first->bracket, result == CUDA_SUCCESS, first->bracket.reserved, NULL);
-        if (result == CUDA_SUCCESS)
-            vs_local_note(first->process, first->context, first->local);
-    }
+    if (first->local)
+        local_end(first, &first->bracket, result == CUDA_SUCCESS);
     if (result == CUDA_SUCCESS)
         atomic_store_explicit(place_of(function), (uintptr_t)function, memory_order_relaxed);
 }
@@ -89,7 +110,7 @@ static void first_end(struct first *first, CUfunction function, CUresult result)
         CUresult result = CUDA_ERROR_OUT_OF_MEMORY;                                                                   \
         bool before = known(f);                                                                                       \
         vs_gate_enter(&gate, on, per_thread, kind);                                                                   \
-        if (before || first_begin(&first, f)) {                                                                       \
+        if (before || first_begin(&first, f, on, per_thread)) {                                                                       \
             result = real arguments;                                                                                  \
             if (!before)                                                                                              \
                 first_end(&first, f, result);                                                                         \

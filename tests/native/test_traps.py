@@ -48,6 +48,69 @@ def test_each_context_pays_for_its_local_memory(machine: Machine, way: str):
     running.finish()
 
 
+STACK = """
+context = new(cu.cuDevicePrimaryCtxRetain, 0)
+ok(cu.cuCtxSetCurrent(context))
+deep = kernel(".local .align 8 .b8 depot[1536];")
+ok(cu.cuCtxSetLimit(0, c.c_size_t(2048)))
+fill()
+tell("result=%d" % launch(deep))
+"""
+
+
+def test_a_raised_stack_is_paid_for_once(machine: Machine):
+    """A kernel that needs no more than the stack limit runs, however full the slice is."""
+    running = machine.start(python(STACK), memory="256Mi")
+    assert numbers(running.report())["result"] == 0
+    assert machine.observe().used <= SLICE
+    running.finish()
+
+
+CAPTURED = """
+context = new(cu.cuDevicePrimaryCtxRetain, 0)
+ok(cu.cuCtxSetCurrent(context))
+deep, stream = kernel(".local .align 8 .b8 depot[1536];"), new(cu.cuStreamCreate, 1)
+ok(cu.cuStreamBeginCapture_v2(stream, 0))
+ok(launch(deep, stream))
+graph = new(lambda at: cu.cuStreamEndCapture(stream, at))
+exec = new(cu.cuGraphInstantiateWithFlags, graph, c.c_uint64(0))
+fill()
+ok(cu.cuGraphLaunch(exec, stream))
+ok(cu.cuStreamSynchronize(stream))
+tell()
+"""
+
+
+def test_local_memory_of_a_captured_kernel_is_kept_free(machine: Machine):
+    """The driver takes it when the graph runs: until then nobody else has it."""
+    running = machine.start(python(CAPTURED), memory="256Mi")
+    assert running.report() == "done"
+    assert machine.observe().used <= SLICE
+    running.finish()
+
+
+UPLOADED = """
+context = new(cu.cuDevicePrimaryCtxRetain, 0)
+ok(cu.cuCtxSetCurrent(context))
+stream, graph = new(cu.cuStreamCreate, 1), new(cu.cuGraphCreate, 0)
+alloc = (c.c_uint64 * 16)(1, 1, *[0] * 11, int(sys.argv[1]) * MIB)
+ok(cu.cuGraphAddMemAllocNode(c.byref(c.c_void_p()), graph, None, c.c_size_t(0), c.byref(alloc)))
+parameters = (c.c_uint64 * 4)(2, stream.value)
+result = cu.cuGraphInstantiateWithParams(c.byref(c.c_void_p()), graph, c.byref(parameters))
+fill()
+tell("result=%d" % result)
+"""
+
+
+@pytest.mark.parametrize(("size", "result"), [(64, 0), (512, 2)])
+def test_a_graph_uploaded_as_it_is_made_counts(machine: Machine, size: int, result: int):
+    """Where its flags ask for that, cuGraphInstantiateWithParams takes the memory at once."""
+    running = machine.start(python(UPLOADED, size), memory="256Mi")
+    assert numbers(running.report())["result"] == result
+    assert machine.observe().used <= SLICE
+    running.finish()
+
+
 PROMISE = """
 context = new(cu.cuDevicePrimaryCtxRetain, 0)
 ok(cu.cuCtxSetCurrent(context))

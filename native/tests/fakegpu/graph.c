@@ -48,9 +48,11 @@ static CUresult add(struct fake_graph *graph, struct fake_node node, struct fake
     return kept ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-CUresult graph_add_kernel(struct fake_graph *graph, uint64_t duration, struct fake_node **out)
+CUresult graph_add_kernel(struct fake_graph *graph, uint64_t duration, uint64_t stack,
+                          struct fake_node **out)
 {
-    return add(graph, (struct fake_node){.kind = NODE_KERNEL, .duration = duration}, out);
+    struct fake_node node = {.kind = NODE_KERNEL, .duration = duration, .stack = stack};
+    return add(graph, node, out);
 }
 
 /* The address is fixed now; memory comes behind it when the graph runs. */
@@ -156,7 +158,8 @@ API CUresult cuGraphAddKernelNode(CUgraphNode *out, CUgraph graph, const CUgraph
     (void)before, (void)count;
     if (!kernel->function)
         return CUDA_ERROR_INVALID_VALUE;
-    return graph_add_kernel(graph, duration_of(kernel, kernel->function), out);
+    return graph_add_kernel(graph, duration_of(kernel, kernel->function),
+                            kernel->function->local_bytes, out);
 }
 
 API CUresult cuGraphAddKernelNode_v2(CUgraphNode *out, CUgraph graph, const CUgraphNode *before,
@@ -166,7 +169,7 @@ API CUresult cuGraphAddKernelNode_v2(CUgraphNode *out, CUgraph graph, const CUgr
     CUfunction function = kernel->function ? kernel->function : kernel->kernel;
     if (!function)
         return CUDA_ERROR_INVALID_VALUE;
-    return graph_add_kernel(graph, duration_of(kernel, function), out);
+    return graph_add_kernel(graph, duration_of(kernel, function), function->local_bytes, out);
 }
 
 API CUresult cuGraphAddEmptyNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *before,

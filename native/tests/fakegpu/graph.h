@@ -10,6 +10,7 @@ enum node_kind { NODE_KERNEL, NODE_ALLOC, NODE_FREE, NODE_CHILD, NODE_EMPTY };
 struct fake_node {
     enum node_kind kind;
     uint64_t duration;         /* kernel, child */
+    uint64_t stack;            /* kernel: bytes a thread */
     CUdeviceptr pointer;       /* alloc, free */
     uint64_t size;             /* alloc */
     int device;
@@ -28,7 +29,8 @@ struct fake_graph {
 };
 
 /* Add a node; *out (may be NULL) is the node. */
-CUresult graph_add_kernel(struct fake_graph *graph, uint64_t duration, struct fake_node **out);
+CUresult graph_add_kernel(struct fake_graph *graph, uint64_t duration, uint64_t stack,
+                          struct fake_node **out);
 CUresult graph_add_alloc(struct fake_graph *graph, int device, uint64_t size, CUdeviceptr *pointer,
                          struct fake_node **out);
 CUresult graph_add_free(struct fake_graph *graph, CUdeviceptr pointer, struct fake_node **out);

@@ -5,6 +5,7 @@
  * there again for the next one. */
 #define _GNU_SOURCE
 #include "graph.h"
+#include "limit.h"
 
 #include "pool.h"
 
@@ -133,6 +134,14 @@ static bool holds(const struct fake_graph *instance)
     return false;
 }
 
+static uint64_t deepest_stack(const struct fake_graph *graph)
+{
+    uint64_t most = 0;
+    for (const struct fake_node *node = graph->first; node; node = node->next)
+        most = node->stack > most ? node->stack : most;
+    return most;
+}
+
 static uint64_t total_duration(const struct fake_graph *graph)
 {
     uint64_t total = 0;
@@ -160,7 +169,12 @@ API CUresult cuGraphLaunch(CUgraphExec exec, CUstream on)
     }
     if (holds(instance) && !(instance->flags & AUTO_FREE))
         return driver_leave(CUDA_ERROR_INVALID_VALUE);
-    result = supply(instance);
+    /* A kernel that needs more stack than there is makes the driver take it now. */
+    uint64_t stack = deepest_stack(instance);
+    if (stack > stream->context->stack)
+        result = limit_stack(stream->context, stack);
+    if (result == CUDA_SUCCESS)
+        result = supply(instance);
     if (result != CUDA_SUCCESS)
         return driver_leave(result);
     run_memory(instance, stream->context);

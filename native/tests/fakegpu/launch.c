@@ -35,7 +35,7 @@ static CUresult launch(CUfunction function, uint64_t blocks, CUstream handle)
     uint64_t stack = function->local_bytes;
     if (strstr(function->module->text, " malloc") && stack < STACK_OF_MALLOC)
         stack = STACK_OF_MALLOC;
-    if (stack > context->stack) {
+    if (stack > context->stack && !stream->capturing) {
         result = limit_stack(context, stack);
         if (result != CUDA_SUCCESS)
             return driver_leave(result);
@@ -49,7 +49,7 @@ static CUresult launch(CUfunction function, uint64_t blocks, CUstream handle)
     if (stream->capture_broken)
         return driver_leave(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     if (stream->capturing)
-        return driver_leave(graph_add_kernel(stream->capturing, duration, NULL));
+        return driver_leave(graph_add_kernel(stream->capturing, duration, stack, NULL));
     stream_work(stream, duration);
     return driver_leave(CUDA_SUCCESS);
 }
