@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bench_cap_loads import MS, SLICE, Bench, Shape, put
+from bench_cap_loads import LONGEST, MS, SLICE, Bench, Shape, ended, put
 
 from allocator.agent.region import read_activity
 from allocator.core.lending import Watch
@@ -134,12 +134,15 @@ def _line(bench: Bench, name: str, cores: int, more: str = "") -> str:
 def _running(bench: Bench, command: Sequence[str], shape: Shape) -> Iterator["subprocess.Popen[str]"]:
     environment = bench.environment | {"FAKEGPU_KERNEL_NS": str(shape.kernel)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()  # nobody waits for one that hangs
 
 
 def _trace(process: "subprocess.Popen[str]", alone: float) -> tuple[Trace, float, float]:
     """What a load tells at its end: its trace, its longest launch in milliseconds, its processor use in percent."""
-    summary, line = process.communicate()[0].splitlines()
+    summary, line = ended(process, LONGEST).splitlines()
     _, took, longest, processor = map(float, summary.split())
     start, *counts = line.split()
     shares = [100 * int(count) / (BIN / 1000) / alone for count in counts]

@@ -20,6 +20,10 @@ VIEW = {"/etc/vramshare": "allocation", "/run/vramshare": "run", "/opt/vramshare
 US, MS = 1_000, 1_000_000
 START_UP = 3.0
 """Seconds that neighbours are given to start and to settle before they are measured."""
+PATIENCE = 120.0
+"""Seconds beyond its own that a program is given to end: one that hangs must not cost a run on a lent GPU."""
+LONGEST = 300.0
+"""Seconds that any program runs."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ class Bench:
                 environment = self.environment | {"FAKEGPU_KERNEL_NS": str(one.shape.kernel)}
                 process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
                 running.append(stack.enter_context(process))
-            outputs = [process.communicate()[0].split() for process in running]
+                stack.callback(process.kill)  # nobody waits for one that hangs
+            outputs = [ended(process, START_UP + seconds).split() for process in running]
         for one, output in zip(tenants, outputs, strict=True):
             units, took, longest, processor = map(float, output)
             share = 100 * units / took / alone[one.shape]
@@ -217,7 +222,21 @@ def _time(nanoseconds: int) -> str:
 def output(command: Sequence[object], environment: dict[str, str]) -> str:
     """What a command prints; if it fails, the bench ends and shows why."""
     parts = [str(part) for part in command]
-    done = subprocess.run(parts, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(  # noqa: S603 - the bench's own commands
+            parts, env=environment, capture_output=True, text=True, check=False, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{' '.join(parts)} has not ended after {LONGEST:.0f} s")
     if done.returncode:
         sys.exit(f"{' '.join(parts)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout.strip()
+
+
+def ended(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """What a program prints that works for so long; one that hangs is killed, and the bench ends."""
+    try:
+        return process.communicate(timeout=seconds + PATIENCE)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        sys.exit(f"{process.args} has not ended {PATIENCE:.0f} s after its time")

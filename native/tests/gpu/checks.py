@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ MIB = 1 << 20
 PATH_SLICE, FRAMEWORK_SLICE = 2048 * MIB, 6144 * MIB
 CHUNK, WANTED = 2 * MIB, 8192 * MIB
 OUT_OF_MEMORY = 2
-PATIENCE_S = 240
+PATIENCE_S = 120  # for each half of a program: one that hangs must not cost a run on a lent GPU
 
 # name, program, arguments, extra environment, packages that it needs
 FRAMEWORKS: tuple[tuple[str, str, tuple[str, ...], Mapping[str, str], tuple[str, ...]], ...] = (
@@ -102,10 +103,13 @@ def converse(command: Sequence[str], environment: Mapping[str, str]) -> tuple[li
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         lines: list[str] = []
+        watchdog = threading.Timer(PATIENCE_S, process.kill)
+        watchdog.start()
         while line := process.stdout.readline() if process.stdout else "":
             lines.append(line.strip())
             if line.startswith(("refused", "took", "failed")):
                 break
+        watchdog.cancel()
         used = device_used() - before
         try:
             after, _ = process.communicate("\n", timeout=PATIENCE_S)
