@@ -18,6 +18,8 @@ from allocator.api.inventory import Inventory
 
 FILES: Final = Path("scripts/demo.d")
 MIB: Final = 1024**2
+_CONTEXT: Final = 400
+"""MiB that a context takes, on GPUs for which it matters."""
 _APPEAR: Final = 30.0
 RUN: Final = 60.0
 """Seconds that a pod may take to run and speak."""
@@ -49,14 +51,23 @@ GREEDY = Worker("greedy", 500, FILES / "greedy.yaml")
 
 
 def on_the_real_gpu(stage: Stage, workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
-    """The workers of the simulated RTX with this machine's own GPU named instead."""
+    """The workers of the simulated RTX with this machine's own GPU named instead; none where it is too small for them.
+
+    By UUID: a simulated one may be of the same model.
+    """
     said = stage.show.ask(f"kubectl -n {SYSTEM} get configmap {names.inventory_name(REAL.name)}")["data"]
-    model = Inventory.from_data(said).gpus[0].model
+    gpus = Inventory.from_data(said).gpus
+    if not gpus or gpus[0].capacity.count * 20 // 100 < (A.hold + _CONTEXT) * MIB:
+        what = f"a GPU of {gpus[0].capacity}" if gpus else "no GPU that the driver tells"
+        stage.show.skip("the same two on this machine's own GPU", f"{what}, and 20 % of it must hold {A.hold} MiB")
+        return ()
 
     def variant(one: Worker) -> Worker:
         name = f"{one.name}-real"
         file = stage.folder / f"{name}.yaml"
-        file.write_text(one.file.read_text().replace(one.name, name).replace(SIMULATED[0].model, model))
+        text = one.file.read_text().replace(one.name, name)
+        asked = f"{names.MODELS}: {SIMULATED[0].model}"
+        file.write_text(text.replace(asked, f"{names.UUIDS}: {gpus[0].uuid}"))
         return Worker(name, one.hold, file)
 
     return tuple(variant(one) for one in workers)

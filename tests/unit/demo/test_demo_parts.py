@@ -7,14 +7,18 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from demo_nodes import SIMULATED, write_descriptions
+from demo_pods import A, B, on_the_real_gpu
 from demo_processes import Processes
 from demo_show import DemoError, Show
 from demo_stage import check_places
 
 from allocator.agent.simulated import parse_description
+from allocator.api.inventory import Gpu, Inventory
+from allocator.api.quantities import Memory
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,6 +121,24 @@ def test_nothing_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
         assert select.select([sleeper], [], [], 60)[0]
     finally:
         os.close(sleeper)
+
+
+@pytest.mark.parametrize(("gib", "names"), [(16, ["worker-a-real", "worker-b-real"]), (8, [])])
+def test_the_machines_own_gpu_is_asked_for_by_its_uuid(
+    show: Show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gib: int, names: list[str]
+) -> None:
+    """A simulated one may be of the same model. One whose 20 % cannot hold what worker A holds is passed over."""
+    monkeypatch.chdir(ROOT)
+    gpu = Gpu(uuid="GPU-1234", index=0, model="Tesla T4", memory=Memory.mib(gib * 1024))
+    inventory = Inventory(node="node-real", gpus=(gpu,))
+    monkeypatch.setattr(show, "ask", lambda _: {"data": inventory.to_data()})
+    stage = SimpleNamespace(show=show, folder=tmp_path)
+    found = on_the_real_gpu(stage, (A, B))  # type: ignore[arg-type]  # all that it looks at
+    assert [one.name for one in found] == names
+    assert len(show.skipped) == (not names)
+    for one in found:
+        assert "vramshare.io/uuids: GPU-1234" in one.file.read_text()
+        assert "vramshare.io/models" not in one.file.read_text()
 
 
 @pytest.mark.parametrize(
