@@ -151,6 +151,11 @@ class Committer:
             desk.resizes.drop(key)
             raise
 
+    async def written(self, node: str) -> None:
+        """Return when what is being written to a node has come or not: a caller who gave up does not stop a write."""
+        async with self._desk(node).writing:
+            return
+
     def doubt(self, node: str, grant_id: str, since: datetime | None) -> None:
         """Note in the ledger that a grant is being released and waits for its agent; None: that it is not."""
         self._desk(node).releasing[grant_id] = since
@@ -240,7 +245,8 @@ class Committer:
         started = self._clock.monotonic()
         desk.flying = frozenset(grant.allocation.id for grant in changes.add)
         try:
-            return await self._put(node, Kept(ledger=after, metadata=kept.metadata), desk, changes)
+            async with desk.writing:
+                return await self._put(node, Kept(ledger=after, metadata=kept.metadata), desk, changes)
         finally:
             desk.flying = frozenset()
             self._written = self._clock.monotonic()

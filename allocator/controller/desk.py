@@ -34,6 +34,7 @@ class Desk:
         due: whether what is not urgent has waited long enough.
         timer: whether somebody will say so.
         flying: ids of grants in a write that is under way.
+        writing: held while a write is under way.
         task: writes while there is something to write.
         failures: writes in a row that did not go through.
     """
@@ -49,6 +50,7 @@ class Desk:
     due: bool = False
     timer: bool = False
     flying: frozenset[str] = frozenset()
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: "asyncio.Task[None] | None" = None
     failures: int = 0
 

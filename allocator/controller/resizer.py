@@ -183,8 +183,14 @@ class Resizer:
             if over and grows(grant.allocation, larger.allocation):
                 raise NoRoomError(over)
         with engine.world.accounts.growing(larger):  # the queue counts meanwhile, too
-            async with asyncio.timeout(engine.settings.commit.patience):
-                await engine.committer.resize(larger)
+            try:
+                async with asyncio.timeout(engine.settings.commit.patience):
+                    await engine.committer.resize(larger)
+            except TimeoutError:
+                await engine.committer.written(
+                    grant.allocation.node
+                )  # it may arrive all the same, and counts until then
+                raise
         return larger.revision
 
     async def _show(self, pod: _Pod, asked: Allocation, *, done: bool) -> bool:

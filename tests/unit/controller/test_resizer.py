@@ -1,5 +1,6 @@
 """Running pods get another size: grown when there is room, shrunk when they keep within it."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,11 @@ from allocator.api.errors import NoCapacityError
 from allocator.api.settled import Settled
 from allocator.core.claims import claim_of, covers
 from allocator.kube import CONFIGMAPS, NAMESPACES, PODS, errors
-from tests.unit.controller.cluster import Cluster, ask
+from tests.unit.controller.cluster import SETTINGS, Cluster, ask
 from tests.unit.controller.test_evictor import messages
 from tests.unit.controller.test_give_back import seen
 from tests.unit.controller.test_leadership import Pausable
+from tests.unit.controller.test_quotas import limit
 
 MIB = 1 << 20
 
@@ -372,3 +374,45 @@ async def test_a_new_leader_finishes_a_resize():
         assert (shown(cluster), booked(cluster)) == (400, 700)
         await cluster.pass_time(25)
         assert (shown(cluster), booked(cluster), mark(cluster)) == (700, 700, None)
+
+
+class SlowWrites:
+    """An API that is slow to carry out the writes of one ledger; all else it does at once."""
+
+    def __init__(self, api, ledger: str) -> None:
+        self.going = asyncio.Event()
+        self._api = api
+        self._ledger = ledger
+
+    def __getattr__(self, name):
+        return getattr(self._api, name)
+
+    async def replace(self, resource, body):
+        """See FakeApi."""
+        if body["metadata"]["name"] == self._ledger:
+            await self.going.wait()
+        return await self._api.replace(resource, body)
+
+
+async def test_a_growth_that_takes_long_to_write_counts_against_the_quota_until_it_is_known():
+    """Nobody waits for it any more, but it may still arrive: the queue does not give its quota to another."""
+    cluster = Cluster("n1", "n2")
+    slow = SlowWrites(cluster.api, names.ledger_name("n1"))
+    slow.going.set()
+    async with cluster.allocator(client=slow, commit=replace(SETTINGS.commit, patience=0.5)) as allocator:
+        cluster.run_pod(await allocator.grant(ask("a", mib=400, nodeName="n1")))
+        await cluster.pass_time(10)
+        limit(cluster, memory="1100Mi")
+        await cluster.pass_time(1)
+        slow.going.clear()
+        want(cluster, "700Mi")
+        await cluster.settle()
+        async with asyncio.timeout(60):
+            while allocator._engine.committer._desk("n1").resizes:  # noqa: ASYNC110 - until its patience is over
+                await asyncio.sleep(0.01)
+        cluster.queue_pod("b", mib=700)
+        await cluster.pass_time(2)
+        slow.going.set()
+        await cluster.pass_time(5)
+        held = [grant for node in ("n1", "n2") for grant in cluster.ledger(node).grants.values()]
+        assert ({grant.pod for grant in held}, booked(cluster)) == ({"a"}, 700)
