@@ -108,7 +108,8 @@ struct vs_region_header {
     uint32_t share_stride;        /* 84 */
     uint32_t share_count;         /* 88 */
     uint32_t pad2;                /* 92 */
-    uint64_t reserved[20];        /* 96..255 */
+    _Atomic uint64_t unlent;      /* 96: times that memory in the table of shares was given up by its owner */
+    uint64_t reserved[19];        /* 104..255 */
 };
 
 /* Memory that a process of this container has handed out to other processes, in a table of `share_count` entries at

@@ -92,6 +92,9 @@ void vs_share_note(const struct vs_view *view, uint64_t owner, uint64_t key, uin
 /* The living owner of handed-out memory; 0: nobody in this container. */
 uint64_t vs_share_owner(const struct vs_view *view, uint64_t key);
 
+/* Ends the notes of an owner about memory of a known size that it does not lend any more: those whose key `still` denies. */
+void vs_share_drop(const struct vs_view *view, uint64_t owner, bool (*still)(void *context, uint64_t key), void *context);
+
 /* The slot of an owner, if it counts; -1: it has none. */
 int vs_owner_slot(const struct vs_view *view, uint64_t owner);
 

@@ -23,6 +23,7 @@ enum vs_kind {
     VS_GRAPH,    /* an executable graph that allocates: its size is what a launch may take */
 };
 
+#define VS_LENT (UINT64_C(1) << 16) /* in an allocation's word c, beside GPU and kind: it was handed to another process */
 #define VS_POOLS 128
 #define VS_NO_POOL 0xffu
 
@@ -47,6 +48,7 @@ struct vs_books {
     struct vs_map allocations; /* allocation -> size, references and mappings, GPU and kind */
     struct vs_map mappings;    /* device address -> size, allocation */
     uint64_t next_allocation;
+    bool lends; /* some allocation was VS_LENT */
     uint64_t packed[VS_REGION_GPUS];  /* parts of pages that small arrays take */
     uint64_t managed[VS_REGION_GPUS]; /* charged, but perhaps not in the driver's per-process figure */
     uint64_t borrowed[VS_REGION_GPUS]; /* of others in this container, open here, charged there */
@@ -108,6 +110,9 @@ void vs_books_adopt(struct vs_books *books, const struct vs_memory *memory, cons
 
 /* The size and GPU behind a handle. False: not known. */
 bool vs_books_physical_size(const struct vs_books *books, uint64_t handle, uint64_t *size, unsigned *gpu);
+
+/* Notes that the memory behind a handle was handed to another process. */
+void vs_books_lend(struct vs_books *books, uint64_t handle);
 
 /* One more reference, if the handle is known: the driver may answer an import with a handle that is there. */
 bool vs_books_physical_again(struct vs_books *books, uint64_t handle);

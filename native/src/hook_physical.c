@@ -39,6 +39,28 @@ VS_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size
     return result;
 }
 
+/* Whether an allocation with this key is still lent. */
+static bool still_lent(void *context, uint64_t key)
+{
+    const struct vs_books *books = context;
+    struct vs_entry *entry;
+    for (uint64_t at = 0; (entry = vs_map_next(&books->allocations, &at)) != NULL;)
+        if ((entry->c & VS_LENT) && vs_physical_key((int)(entry->c & 0xff), entry->a) == key)
+            return true;
+    return false;
+}
+
+/* After memory was given up: what was lent of it is charged to whoever borrowed it, from now on. With the books' lock. */
+static void give_up_lent(struct vs_process *process, const uint64_t freed[VS_REGION_GPUS])
+{
+    int slot = process->books.lends ? vs_own_slot(process) : -1;
+    uint64_t sum = 0;
+    for (int gpu = 0; slot >= 0 && gpu < (int)VS_REGION_GPUS; gpu++)
+        sum += freed[gpu];
+    if (sum)
+        vs_share_drop(&process->view, vs_counting(&process->view, (unsigned)slot), still_lent, &process->books);
+}
+
 VS_EXPORT CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 {
     VS_REAL_CUDA(cuMemRelease);
@@ -51,6 +73,7 @@ VS_EXPORT CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
     CUresult result = VS_INSIDE(real(handle));
     if (result == CUDA_SUCCESS)
         vs_books_unref(&process->books, handle, freed);
+    give_up_lent(process, freed);
     vs_unlock(&process->books_lock);
     vs_uncharge_all(process, freed);
     return result;
@@ -106,6 +129,7 @@ VS_EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size)
     CUresult result = VS_INSIDE(real(ptr, size));
     if (result == CUDA_SUCCESS)
         vs_books_unmap(&process->books, ptr, size, freed);
+    give_up_lent(process, freed);
     vs_unlock(&process->books_lock);
     vs_uncharge_all(process, freed);
     return result;
@@ -137,6 +161,7 @@ VS_EXPORT CUresult cuMemExportToShareableHandle(void *os_handle, CUmemGenericAll
     uint64_t size;
     vs_lock(&process->books_lock);
     bool known = vs_books_physical_size(&process->books, handle, &size, &gpu);
+    vs_books_lend(&process->books, handle);
     vs_unlock(&process->books_lock);
     int slot = vs_own_slot(process);
     if (known && slot >= 0)

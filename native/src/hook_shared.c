@@ -52,7 +52,8 @@ uint64_t vs_lender_of(struct vs_process *process, uint64_t key)
 
 void vs_check_lenders(struct vs_process *process)
 {
-    bool gone = false;
+    uint64_t unlent = atomic_load(&vs_head(&process->view)->unlent);
+    bool gone = atomic_exchange(&process->unlent, unlent) != unlent;
     for (unsigned i = 0; i < VS_LENDERS; i++) {
         uint64_t owner = atomic_load(&process->lenders[i].owner);
         unsigned slot = (unsigned)atomic_load(&process->lenders[i].slot);

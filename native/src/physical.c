@@ -59,6 +59,15 @@ bool vs_books_physical_size(const struct vs_books *books, uint64_t handle, uint6
     return true;
 }
 
+void vs_books_lend(struct vs_books *books, uint64_t handle)
+{
+    struct vs_entry *allocation = behind(books, handle);
+    if (!allocation)
+        return;
+    allocation->c |= VS_LENT;
+    books->lends = true;
+}
+
 bool vs_books_physical_again(struct vs_books *books, uint64_t handle)
 {
     struct vs_entry *by_handle = vs_map_find(&books->handles, handle), *allocation = behind(books, handle);

@@ -32,6 +32,18 @@ void vs_share_note(const struct vs_view *view, uint64_t owner, uint64_t key, uin
     }
 }
 
+void vs_share_drop(const struct vs_view *view, uint64_t owner, bool (*still)(void *context, uint64_t key), void *context)
+{
+    for (unsigned i = 0; owner && i < view->share_count; i++) {
+        struct vs_region_share *one = share(view, i);
+        uint64_t found = owner;
+        if (atomic_load(&one->owner) != owner || atomic_load(&one->size) == 0 || still(context, atomic_load(&one->key)))
+            continue;
+        if (atomic_compare_exchange_strong(&one->owner, &found, 0))
+            atomic_fetch_add(&vs_head(view)->unlent, 1);
+    }
+}
+
 uint64_t vs_share_owner(const struct vs_view *view, uint64_t key)
 {
     for (unsigned i = 0; i < view->share_count; i++) {

@@ -47,6 +47,7 @@ struct vs_process {
     _Atomic uint64_t hidden[VS_REGION_GPUS], hidden_each[VS_REGION_GPUS]; /* of all contexts, of the last: measure.c */
     struct { _Atomic uint64_t owner; _Atomic int slot; } lenders[VS_LENDERS]; /* whose memory is borrowed; 0: free */
     _Atomic int borrows;                       /* a lender stands there */
+    _Atomic uint64_t unlent;                   /* the region's count when lenders were last looked at */
     _Atomic uint64_t promised[VS_REGION_GPUS]; /* charged for heaps and stacks that the driver has yet to take */
     _Atomic uint64_t primary[VS_REGION_GPUS];    /* the primary context, while it is active */
     struct { _Atomic uint64_t context, bytes; } local[VS_CONTEXTS]; /* largest local memory of a thread launched in each */

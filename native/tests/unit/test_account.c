@@ -175,6 +175,33 @@ static void shares_follow_their_owner(void)
     end();
 }
 
+static bool is_even(void *asked, uint64_t key)
+{
+    ++*(unsigned *)asked;
+    return key % 2 == 0;
+}
+
+/* What its owner does not lend any more is nobody's; other owners' notes and those without a size stay. */
+static void shares_are_dropped_by_their_owner(void)
+{
+    unsigned asked = 0;
+    start();
+    join(0, 7);
+    join(1, 8);
+    for (uint64_t key = 1; key <= 4; key++)
+        vs_share_note(&view, 7, key, 100);
+    vs_share_note(&view, 7, 5, 0);
+    vs_share_note(&view, 8, 7, 100);
+    vs_share_drop(&view, 7, is_even, &asked);
+    CHECK_IS(asked, 4);
+    for (uint64_t key = 1; key <= 4; key++)
+        CHECK_IS(vs_share_owner(&view, key), key % 2 ? 0 : 7);
+    CHECK_IS(vs_share_owner(&view, 5), 7);
+    CHECK_IS(vs_share_owner(&view, 7), 8);
+    CHECK_IS(atomic_load(&vs_head(&view)->unlent), 2);
+    end();
+}
+
 #define SLOTS 6
 
 /* A random history of one thread, against plain sums: every verdict is the model's. */
@@ -353,6 +380,7 @@ int main(void)
     RUN(slots_live_and_die);
     RUN(gpus_keep_their_index);
     RUN(shares_follow_their_owner);
+    RUN(shares_are_dropped_by_their_owner);
     RUN(a_history_matches_sums);
     RUN(never_two_get_the_larger_half);
     RUN(races_never_exceed);
