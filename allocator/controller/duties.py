@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from allocator.api import names
 from allocator.controller.dispatcher import Dispatcher
 from allocator.controller.engine import Engine
 from allocator.controller.evictor import Evictor
@@ -14,7 +15,7 @@ from allocator.controller.mover import Mover
 from allocator.controller.reaper import Reaper
 from allocator.controller.resizer import Resizer
 from allocator.controller.strays import Strays
-from allocator.kube import Election, ElectionSettings, EventRecorder, KubeError
+from allocator.kube import CONFIGMAPS, Election, ElectionSettings, EventRecorder, KubeError
 
 _log = structlog.get_logger(__name__)
 COMPONENT: Final = "vramshare"
@@ -29,6 +30,7 @@ class Duties:
         settings = engine.settings
         self._engine = engine
         self._led = False
+        self._caught_up = False
         self._term = asyncio.Event()
         self._election = Election(
             engine.client,
@@ -117,9 +119,11 @@ class Duties:
             self.inspector.look_at_all()
 
     async def step(self) -> None:
-        """One attempt to win or keep leadership."""
+        """One attempt to win or keep leadership. Who has just won it leads once it has seen what there is."""
+        self._caught_up = self._caught_up and self._election.leading  # else another may have led since
         try:
-            await self._election.step()
+            if await self._election.step() and not self._caught_up:
+                await self._catch_up()
         except KubeError as reason:
             _log.warning("leadership not renewed", reason=str(reason))
         leads = self._leads()
@@ -130,6 +134,18 @@ class Duties:
             self.evictor.begin()
             self.dispatcher.stirred()
         self._led = leads
+
+    async def _catch_up(self) -> None:
+        """Read the ledgers as they stand now: our watch may not show yet what the former leader wrote last.
+
+        Raises:
+            KubeError: they could not be read; we do not lead yet.
+        """
+        engine, labels = self._engine, f"{names.KIND_LABEL}={names.KIND_LEDGER}"
+        found, _ = await engine.client.list(CONFIGMAPS, namespace=engine.settings.namespace, labels=labels)
+        for ledger in found:
+            engine.world.ledgers.put(f"{engine.settings.namespace}/{ledger['metadata']['name']}", ledger)
+        self._caught_up = True
 
     async def resign(self) -> None:
         """Let the next leader start at once. Call when the tasks have ended."""
@@ -168,4 +184,4 @@ class Duties:
         self.resizer.reported(node)
 
     def _leads(self) -> bool:
-        return self._election.leading
+        return self._caught_up and self._election.leading

@@ -1,5 +1,7 @@
 """Quotas of namespaces: the leader alone counts."""
 
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -219,3 +221,55 @@ async def test_a_new_leader_counts_what_the_old_one_granted():
         cluster.queue_pod("b")
         await rounds(cluster)
         assert held(cluster) == {"a"}
+
+
+class Lagging:
+    """An API as one process sees it: its watch of ledgers and its questions about pods are held up, the rest is not."""
+
+    def __init__(self, api) -> None:
+        self.going = asyncio.Event()
+        self.going.set()
+        self._api = api
+
+    def __getattr__(self, name):
+        return getattr(self._api, name)
+
+    async def get(self, resource, name, *, namespace=""):
+        """See FakeApi."""
+        if resource is PODS:
+            await self.going.wait()
+        return await self._api.get(resource, name, namespace=namespace)
+
+    @asynccontextmanager
+    async def watch(self, resource, *, namespace="", query, seconds):
+        """See FakeApi."""
+
+        async def late(events):
+            async for event in events:
+                await self.going.wait()
+                yield event
+
+        async with self._api.watch(resource, namespace=namespace, query=query, seconds=seconds) as events:
+            yield late(events) if names.KIND_LEDGER in query.get("labelSelector", "") else events
+
+
+async def test_a_new_leader_counts_what_the_former_one_granted_last():
+    """It takes over at once, and its watch does not show that grant yet."""
+    cluster = Cluster("n1", "n2")
+    limit(cluster, memory="500Mi")
+    lagging = Lagging(cluster.api)
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(cluster.allocator())
+        async with cluster.allocator(client=lagging, leads=False, identity="two") as second:
+            lagging.going.clear()
+            cluster.queue_pod("a", mib=400)
+            await rounds(cluster)
+            assert first.leading
+            await stack.aclose()
+            assert held(cluster) == {"a"}
+            cluster.queue_pod("b", mib=400)
+            await cluster.pass_time(5)
+            assert second.leading
+            assert {grant.pod for node in ("n1", "n2") for grant in cluster.ledger(node).grants.values()} == {"a"}
+            assert "over the namespace's quota" in str(cluster.annotation("b", names.REASON))
+            lagging.going.set()
