@@ -44,6 +44,7 @@ from allocator.kube import (
 HERE = Path(__file__).parent
 SYSTEM = names.DEFAULT_NAMESPACE
 OURS, ALLOW = "vramshare", "allow-all"
+OPTED_IN = {names.INJECT_LABEL: names.INJECT_ENABLED}
 _PATIENCE = 60.0  # seconds for a process to come up, or for grants to return
 
 
@@ -100,7 +101,7 @@ def pod(name: str) -> dict[str, Any]:
 
 async def furnish(client: Client, plan: Plan) -> None:
     """Make namespaces, nodes, inventories and agents' Leases."""
-    for name, labels in ((SYSTEM, {}), (OURS, {"bench": OURS}), (ALLOW, {"bench": ALLOW})):
+    for name, labels in ((SYSTEM, {}), (OURS, {"bench": OURS, **OPTED_IN}), (ALLOW, {"bench": ALLOW})):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         await client.create(NAMESPACES, body)
     for number in range(plan.nodes):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench_admission import OURS, keep_alive, registration, wait_for
+from bench_admission import OPTED_IN, OURS, keep_alive, registration, wait_for
 from bench_admission import Plan as Agents
 from bench_replicas import Replica, Replicas, kill, start_api
 
@@ -95,7 +95,7 @@ class Stage:
         """Namespaces, nodes, inventories."""
         await self.create(NAMESPACES, {"metadata": {"name": SYSTEM}})
         for at in range(self.plan.namespaces):
-            await self.create(NAMESPACES, {"metadata": {"name": namespace(at), "labels": {"bench": OURS}}})
+            await self.create(NAMESPACES, {"metadata": {"name": namespace(at), "labels": {"bench": OURS, **OPTED_IN}}})
         for number in range(nodes):
             node = f"gpu-{number:03}"
             status = {

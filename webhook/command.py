@@ -144,7 +144,7 @@ def allocator_settings_of(args: argparse.Namespace) -> AllocatorSettings:
         queue=replace(
             base.queue, preempt=args.preempt, reserve_after=args.reserve_after, reservations=args.reservations
         ),
-        unseen=replace(base.unseen, most=args.unseen_grants, share=args.unseen_share),
+        unseen=replace(base.unseen, most=args.unseen_grants, share=args.unseen_share, opted_in=True),
         tolerations=base.tolerations if args.gpu_toleration else (),
     )
 

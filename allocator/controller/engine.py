@@ -74,7 +74,7 @@ class Engine:
         self._refer_to_queue(asked, demand)
         if not asked.dry_run and (reused := await self._reuse(asked, demand)) is not None:
             return reused, "reused"
-        if not asked.uid and (obstacle := self.world.accounts.obstacle(asked.namespace, gpus=self.world.fleet.gpus)):
+        if not asked.uid and (obstacle := self._obstacle(asked.namespace)):
             raise MustWaitError(obstacle)
         commit = self.settings.commit
         try:
@@ -88,6 +88,16 @@ class Engine:
                 f"no grant within {commit.patience:g} s: ledgers could not be written; try again"
             ) from None
         raise ConflictError(f"other replicas were faster {commit.attempts} times; try again")
+
+    def _obstacle(self, namespace: str) -> str:
+        """Why a pod that nobody has seen yet has to pass the queue; empty: it need not.
+
+        Whoever reaches the webhook can ask for pods of any namespace, and invent namespaces, each of which might hold
+        a part of the GPUs for a while. The queue grants to pods that exist.
+        """
+        if self.settings.unseen.opted_in and not self.world.namespaces.opted_in(namespace):
+            return f"passes the queue: namespace {namespace} is not known to have opted in"
+        return self.world.accounts.obstacle(namespace, gpus=self.world.fleet.gpus)
 
     def demand(self, asked: GrantRequest) -> PodDemand:
         """What a pod needs of GPUs and of its node."""

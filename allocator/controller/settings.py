@@ -133,6 +133,8 @@ class UnseenSettings:
         strikes: grants whose pods never came, within `remember`, after which a namespace passes the queue with all
             its pods, which costs the others nothing.
         remember: seconds.
+        opted_in: whether namespaces that are not known to have opted in pass the queue with all their pods. For
+            where the allocator does not know who asks: namespaces can be invented, pods cannot.
     """
 
     most: int = 32
@@ -140,6 +142,7 @@ class UnseenSettings:
     share: float = 0.25
     strikes: int = 3
     remember: float = 1800.0
+    opted_in: bool = False
 
 
 class OverQuota(StrEnum):

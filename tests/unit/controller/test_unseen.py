@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,16 @@ async def test_a_loop_of_pods_that_are_refused_later_takes_no_more_than_its_shar
         assert waits == 96
         granted = [await allocator.grant(theirs(f"good{at}", mib=500)) for at in range(2)]
         assert all(isinstance(one, Granted) for one in granted)
+
+
+async def test_namespaces_cannot_be_invented():
+    """Each would have a share of its own: of a namespace that is not known to have opted in, only real pods count."""
+    cluster = Cluster(gpus=4)
+    async with cluster.allocator(unseen=replace(LIMITS, opted_in=True)) as allocator:
+        for at in range(4):
+            with pytest.raises(MustWaitError, match=f"namespace invented-{at} is not known to have opted in"):
+                await allocator.grant(theirs(namespace=f"invented-{at}", mib=1000))
+        assert isinstance(await allocator.grant(ask("real", mib=1000)), Granted)
 
 
 async def test_large_pods_that_never_come_leave_room_by_their_size():
