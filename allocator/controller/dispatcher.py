@@ -45,6 +45,7 @@ class _Round:
         spots: how many pods or groups room is kept for.
         holders: the namespaces of those.
         openings: decisions that are to be written.
+        idle: grants from before that their pods cannot use.
         looks: how often a new place to be kept has been looked for; that is dear, and another round follows.
     """
 
@@ -52,6 +53,7 @@ class _Round:
     spots: int = 0
     holders: set[str] = field(default_factory=set)
     openings: list[list[Opening]] = field(default_factory=list)
+    idle: list[Opening] = field(default_factory=list)
     looks: int = 0
 
 
@@ -119,6 +121,7 @@ class Dispatcher:
     async def _write(self) -> None:
         """Write what was decided; what is not written is undone."""
         openings, self._round.openings = self._round.openings, []
+        idle, self._round.idle = self._round.idle, []
         limit = asyncio.Semaphore(self._engine.settings.queue.at_once)
 
         async def write(one: Sequence[Opening]) -> None:
@@ -126,7 +129,8 @@ class Dispatcher:
                 await self._opener.open(one)
 
         await self._engine.clock.sleep(0)
-        results = await asyncio.gather(*(write(one) for one in openings), return_exceptions=True)
+        give_up = map(self._opener.let_go, idle)
+        results = await asyncio.gather(*(write(one) for one in openings), *give_up, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):  # its pods are found again in the next round, the others go on
                 _log.error("queued pod not granted, looking again", exc_info=result)
@@ -181,9 +185,8 @@ class Dispatcher:
         """
         world, first = self._engine.world, unit.members[0]
         if unit.group is None or not world.pods.members(first.namespace, unit.group.name):
-            for granted in had.values():
-                allocation = granted.grant.allocation
-                self._engine.committer.release(allocation.node, allocation.id)
+            idle = (Opening(one=one, granted=had[one.uid], fresh=False) for one in unit.members if one.uid in had)
+            self._round.idle.extend(idle)
             return []
         begun = [(one, read) for one, read in members if one.uid in had]
         for member in begun:

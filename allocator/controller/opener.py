@@ -106,7 +106,7 @@ class Opener:
             fate = await self._admit(first)
             if fate is Fate.REFUSED:
                 # What refuses one of a group refuses them all, most often: before another gate opens, let go.
-                await asyncio.gather(*(self._let_go(one) for one in rest))
+                await asyncio.gather(*(self.let_go(one) for one in rest))
             elif fate is not Fate.UNKNOWN:
                 await asyncio.gather(*(self._admit(one) for one in rest))
         finally:
@@ -151,10 +151,10 @@ class Opener:
             self._recorder.record(granted_note(granted.grant, pod=one.name, uid=one.uid))
             _log.info("granted from the queue", **about)
         else:
-            await self._let_go(opening)
+            await self.let_go(opening)
         return fate
 
-    async def _let_go(self, opening: Opening) -> None:
+    async def let_go(self, opening: Opening) -> None:
         """Give a grant back that its pod does not take.
 
         One that stood in the ledger before may have been taken long ago: our picture of the pod may be older than

@@ -1,5 +1,8 @@
 """Pods of a group are granted together or not at all."""
 
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+
 import pytest
 
 from allocator.api import names
@@ -292,3 +295,49 @@ async def test_a_group_that_has_begun_goes_on_though_one_of_it_is_gone():
         await cluster.pass_time(5)
         assert held(cluster, "n1", "n2", "n3") == {"a", "b"}
         assert gated(cluster) == set()
+
+
+class LaggingPods:
+    """An API as one process sees it whose watch of pods is held up."""
+
+    def __init__(self, api) -> None:
+        self.going = asyncio.Event()
+        self.going.set()
+        self._api = api
+
+    def __getattr__(self, name):
+        return getattr(self._api, name)
+
+    @asynccontextmanager
+    async def watch(self, resource, *, namespace="", query, seconds):
+        """See FakeApi."""
+
+        async def late(events):
+            async for event in events:
+                await self.going.wait()
+                yield event
+
+        async with self._api.watch(resource, namespace=namespace, query=query, seconds=seconds) as events:
+            yield late(events) if resource is PODS else events
+
+
+async def test_a_new_leader_takes_no_grant_from_a_group_that_it_does_not_see_whole():
+    """Its watch of pods lags: the second pod has not come yet, and the first does not carry its grant."""
+    cluster = Cluster("n1", "n2")
+    lagging = LaggingPods(cluster.api)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(cluster.allocator())
+        async with cluster.allocator(client=lagging, leads=False, identity="two") as second:
+            member(cluster, "a", size=2)
+            await rounds(cluster)
+            lagging.going.clear()
+            member(cluster, "b", size=2)
+            await rounds(cluster)
+            assert gated(cluster) == set()
+            await stack.aclose()
+            await cluster.pass_time(5)
+            assert second.leading
+            assert held(cluster, "n1", "n2") == {"a", "b"}
+            lagging.going.set()
+            await cluster.pass_time(5)
+            assert held(cluster, "n1", "n2") == {"a", "b"}
