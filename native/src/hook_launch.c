@@ -151,13 +151,56 @@ LAUNCH(cuLaunchGrid, (CUfunction f, int width, int height), (f, width, height), 
 LAUNCH(cuLaunchGridAsync, (CUfunction f, int width, int height, CUstream stream), (f, width, height, stream), stream,
        false, vs_gate_kind(f, (uint64_t)width * (uint64_t)height, 1))
 
-/* One kernel on several GPUs: what they take is measured afterwards. */
+/* Makes the context of a stream current. False: it cannot be told. */
+static bool enter_context_of(CUstream stream)
+{
+    CUcontext context = NULL;
+    __typeof__(&cuStreamGetCtx) ask = VS_REAL(cuStreamGetCtx);
+    __typeof__(&cuCtxPushCurrent_v2) push = VS_REAL(cuCtxPushCurrent_v2);
+    return ask && push && VS_REAL(cuCtxPopCurrent_v2) && ask(stream, &context) == CUDA_SUCCESS && context &&
+           push(context) == CUDA_SUCCESS;
+}
+
+static void leave_context(void)
+{
+    CUcontext ignored;
+    vs_real.cuCtxPopCurrent_v2(&ignored);
+}
+
+/* Waits for the turn on one of several GPUs. */
+static void enter_gate(struct vs_gate *gate, const CUDA_LAUNCH_PARAMS *launch)
+{
+    *gate = (struct vs_gate){.lane = NULL};
+    if (!enter_context_of(launch->hStream))
+        return;
+    uint64_t blocks = (uint64_t)launch->gridDimX * launch->gridDimY * launch->gridDimZ;
+    vs_gate_enter(gate, launch->hStream, false,
+                  vs_gate_kind(launch->function, blocks,
+                               (uint64_t)launch->blockDimX * launch->blockDimY * launch->blockDimZ));
+    leave_context();
+}
+
+static void leave_gate(const struct vs_gate *gate, const CUDA_LAUNCH_PARAMS *launch, CUresult result)
+{
+    bool inside = gate->lane && enter_context_of(launch->hStream);
+    vs_gate_leave(gate, result);
+    if (inside)
+        leave_context();
+}
+
+/* One kernel on several GPUs: waits for its turn on each. What it takes is measured afterwards. */
 VS_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *launches, unsigned int count,
                                                         unsigned int flags)
 {
     VS_REAL_CUDA(cuLaunchCooperativeKernelMultiDevice);
+    struct vs_gate gates[VS_REGION_GPUS];
     struct vs_process *process = vs_on();
+    unsigned held = launches && !vs_gate_stands_open() ? (unsigned)vs_min(count, VS_REGION_GPUS) : 0;
+    for (unsigned i = 0; i < held; i++)
+        enter_gate(&gates[i], &launches[i]);
     CUresult result = real(launches, count, flags);
+    for (unsigned i = 0; i < held; i++)
+        leave_gate(&gates[i], &launches[i], result);
     for (int gpu = 0; process && gpu < (int)VS_REGION_GPUS; gpu++)
         if (vs_device_of_gpu(process, gpu) >= 0)
             atomic_store_explicit(&process->dirty[gpu], 1, memory_order_relaxed);

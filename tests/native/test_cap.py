@@ -40,6 +40,7 @@ WAYS = (
     "graph_ptsz",
     "grid",
     "grid_async",
+    "multi",
 )
 
 

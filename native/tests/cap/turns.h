@@ -49,7 +49,7 @@ void load_kernels(CUmodule *module);
 /* An executable graph of `kernels` launches that last a unit together. */
 CUgraphExec graph_of(CUstream stream, int kernels);
 
-/* Launches a unit by a way: kernel, cooperative, ex, graph, each also with _ptsz; grid, grid_async; long, or
+/* Launches a unit by a way: kernel, cooperative, ex, graph, each also with _ptsz; grid, grid_async, multi; long, or
  * short, a quarter of a unit. Must work. */
 void launch(const char *way, CUstream stream, CUgraphExec graph);
 

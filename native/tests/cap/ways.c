@@ -99,6 +99,7 @@ typedef int (*cooperative_call)(CUfunction, unsigned, unsigned, unsigned, unsign
                                 CUstream, void **);
 typedef int (*ex_call)(const CUlaunchConfig *, CUfunction, void **, void **);
 typedef int (*graph_call)(CUgraphExec, CUstream);
+typedef int (*multi_call)(CUDA_LAUNCH_PARAMS *, unsigned, unsigned);
 typedef int (*grid_call)(CUfunction, int, int);
 typedef int (*grid_async_call)(CUfunction, int, int, CUstream);
 
@@ -123,6 +124,15 @@ static int extended(const char *symbol, CUstream stream)
                              .blockDimZ = 1, .hStream = stream};
     *(void **)&call = find(symbol);
     return call(&config, unit, NULL, NULL);
+}
+
+static int multi(CUstream stream)
+{
+    multi_call call;
+    CUDA_LAUNCH_PARAMS one = {.function = unit, .gridDimX = 1, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 32,
+                              .blockDimY = 1, .blockDimZ = 1, .hStream = stream};
+    *(void **)&call = find("cuLaunchCooperativeKernelMultiDevice");
+    return call(&one, 1, 0);
 }
 
 static int graph_launch(const char *symbol, CUgraphExec graph, CUstream stream)
@@ -162,6 +172,8 @@ static int launch_by(const char *way, CUstream stream, CUgraphExec graph)
         return graph_launch("cuGraphLaunch", graph, stream);
     if (strcmp(way, "graph_ptsz") == 0)
         return graph_launch("cuGraphLaunch_ptsz", graph, stream);
+    if (strcmp(way, "multi") == 0)
+        return multi(stream);
     if (strcmp(way, "grid") == 0)
         return grid("cuLaunchGrid", stream);
     if (strcmp(way, "grid_async") == 0)

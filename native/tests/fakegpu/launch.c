@@ -95,3 +95,22 @@ API CUresult cuLaunchGridAsync(CUfunction function, int width, int height, CUstr
 {
     return launch(function, (uint64_t)width * (uint64_t)height, stream);
 }
+
+struct multi_launch {
+    CUfunction function;
+    unsigned grid[3], block[3], shared;
+    CUstream stream;
+    void **parameters;
+};
+
+API CUresult cuLaunchCooperativeKernelMultiDevice(const struct multi_launch *launches, unsigned count,
+                                                  unsigned flags)
+{
+    (void)flags;
+    CUresult result = CUDA_SUCCESS;
+    for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++) {
+        const unsigned *grid = launches[i].grid;
+        result = launch(launches[i].function, (uint64_t)grid[0] * grid[1] * grid[2], launches[i].stream);
+    }
+    return result;
+}
