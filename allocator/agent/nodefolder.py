@@ -8,6 +8,7 @@ a `stat` per pod, a `readlink` per container with slices, and the regions, which
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from allocator.agent.kubelet import ALLOCATIONS, Container, container_of, named_pods, read_allocation, read_region
+from allocator.agent.region import MOST_SLOTS
 from allocator.api import names
 from allocator.api.errors import FormatError
 from allocator.api.request import MOST_CONTAINERS
@@ -23,6 +25,9 @@ _FRESH: Final = 10**9
 """Nanoseconds: a folder that changed so shortly before it was listed may have changed again within its clock's tick."""
 
 
+MOST_PROCESSES: Final = MOST_SLOTS
+"""Of one pod, over all its regions: what they name is kept in memory, and is its tenant's to write."""
+CROWDED: Final = "region: those of its pod name more processes than a pod has"
 _YOUNG: Final = 120 * 10**9
 """Nanoseconds for which the volumes of a new pod may still be made."""
 
@@ -97,9 +102,10 @@ class NodeFolder:
         self._seen = there
         if regions:
             counts = {(one.uid, one.name) for one in whose([seen.container for seen in there.values()])}
+            processes: Counter[str] = Counter()
             for seen in there.values():
                 if (seen.container.uid, seen.container.name) in counts:
-                    self._use(seen)
+                    self._use(seen, processes)
         return [seen.container for seen in there.values()]
 
     def pods(self) -> tuple[str, ...]:
@@ -166,11 +172,16 @@ class NodeFolder:
         )
         return _Seen(version=version, container=container, problem=problem)
 
-    def _use(self, seen: _Seen) -> None:
+    def _use(self, seen: _Seen, processes: Counter[str]) -> None:
+        """Read what a container uses; `processes` counts by pod what its regions name."""
         one, problem, region = seen.container, seen.problem, None
         try:
             region = read_region(self.kubelet, one.uid, one.name)
         except (FormatError, OSError) as reason:
             problem = problem or str(reason)
+        if region is not None and processes[one.uid] + len(region.processes) > MOST_PROCESSES:
+            region, problem = None, problem or CROWDED
+        elif region is not None:
+            processes[one.uid] += len(region.processes)
         if region != one.region or problem != one.problem:
             seen.container = replace(one, region=region, problem=problem)

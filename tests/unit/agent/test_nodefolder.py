@@ -129,6 +129,18 @@ def test_use_is_read_of_those_who_count(node: Node) -> None:
     assert [(one.uid, one.region is not None) for one in found] == [(UIDS[0], False), (UIDS[1], True)]
 
 
+def test_a_pod_that_names_processes_without_end_is_not_believed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty containers, each with a region full of them, would be more than the agent has memory for."""
+    monkeypatch.setattr(nodefolder, "MOST_PROCESSES", 4)
+    for uid, container in ((UIDS[0], "a"), (UIDS[0], "b"), (UIDS[1], "a")):
+        node.pod(uid)
+        node.allocate(uid, container, f"{GPU} memory=5 cores=0\n")
+        node.region(uid, container).write_bytes(made())
+    found = folder_of(node).containers(regions=True)
+    assert [one.problem for one in found] == ["", nodefolder.CROWDED, ""]
+    assert [one.region is not None for one in found] == [True, False, True]
+
+
 @pytest.mark.parametrize("length", [42, 43, 63])
 def test_a_container_with_a_long_name_is_a_tenant(node: Node, length: int) -> None:
     """Its volume has a shorter one; the ledger, the region's folder and the kernel know it by its own."""
