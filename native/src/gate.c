@@ -19,13 +19,19 @@
 #define MOMENT UINT64_C(20000000)      /* ns that they may take together */
 
 _Atomic unsigned vs_gate_allowance;
+static _Atomic uint64_t last_look; /* coarse ns */
+
+void vs_gate_waited(void)
+{
+    if (vs_now(true) - atomic_load_explicit(&last_look, memory_order_relaxed) >= MOMENT)
+        atomic_store_explicit(&vs_gate_allowance, 0, memory_order_relaxed);
+}
 
 /* Grants launches until the next look, by how long those since the last one have taken. */
 static void allow_more(void)
 {
-    static _Atomic uint64_t last;
     static _Atomic unsigned granted;
-    uint64_t now = vs_now(true), took = now - atomic_exchange_explicit(&last, now, memory_order_relaxed);
+    uint64_t now = vs_now(true), took = now - atomic_exchange_explicit(&last_look, now, memory_order_relaxed);
     unsigned before = atomic_load_explicit(&granted, memory_order_relaxed);
     uint64_t next = took < MOMENT ? (uint64_t)before * 2 + 1 : (uint64_t)before * MOMENT / took;
     atomic_store_explicit(&granted, (unsigned)vs_min(next, MOST_UNSEEN), memory_order_relaxed);

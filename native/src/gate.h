@@ -17,7 +17,7 @@ struct vs_gate {
 };
 
 /* Launches that may still pass before the next look at whether turns are taken now: as many as pass in a moment at the
- * pace of late, none after a wait. A lost count does no harm. */
+ * pace of late, none after a long wait. A lost count does no harm. */
 extern _Atomic unsigned vs_gate_allowance;
 
 /* Whether a launch may pass without a look at the gate. */
@@ -30,11 +30,8 @@ static inline bool vs_gate_stands_open(void)
     return VS_LIKELY(!atomic_load_explicit(&vs_turns_taken, memory_order_relaxed));
 }
 
-/* After a wait for the GPU, which may have lasted: the next launch looks. */
-static inline void vs_gate_look_soon(void)
-{
-    atomic_store_explicit(&vs_gate_allowance, 0, memory_order_relaxed);
-}
+/* After a wait for the GPU: if it has lasted, the next launch looks. */
+void vs_gate_waited(void);
 
 /* Waits until a unit of this kind may start. Never waits inside a stream capture. `per_thread`: stream 0 means the
  * calling thread's own default stream. */

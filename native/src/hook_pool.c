@@ -299,7 +299,7 @@ static void waited(void)
     {                                                                                                                 \
         VS_REAL_CUDA(name);                                                                                           \
         CUresult result = real arguments;                                                                             \
-        vs_gate_look_soon();                                                                                          \
+        vs_gate_waited();                                                                                             \
         waited();                                                                                                     \
         return result;                                                                                                \
     }
