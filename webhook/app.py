@@ -6,6 +6,7 @@ It can be served by `webhook.server`, or mounted into somebody else's applicatio
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -23,6 +24,12 @@ from webhook.settings import WebhookSettings
 _log: Final = structlog.get_logger(__name__)
 _JSON: Final = "application/json"
 _CHUNK: Final = 64 * 1024
+_LARGE: Final = 1024 * 1024
+"""Bytes of a body from which on few are held at a time: whoever reaches the port can send many at once."""
+_MOST_LARGE: Final = 4
+_ESCAPE: Final = b"\\u00"
+_SPELT_OUT: Final = 6
+"""Times by which a review may be longer than its limit where its characters are spelt out: `<` as `\\u003c`."""
 
 
 @dataclass(slots=True)
@@ -86,15 +93,19 @@ class _Mutate:
         self._health = health
         self._metrics = metrics
         self._settings = admission.settings.admission
+        self._large = asyncio.Semaphore(_MOST_LARGE)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one review; by an AdmissionReview whenever the body could be read at all."""
         if request.content_type != _JSON:
             raise web.HTTPUnsupportedMediaType(text=f"send {_JSON}")
         started = time.perf_counter()
-        with self._metrics.in_flight.track_inprogress():
+        async with AsyncExitStack() as held:
+            held.enter_context(self._metrics.in_flight.track_inprogress())
             try:
                 async with asyncio.timeout(self._settings.deadline):
+                    if request.content_length is None or request.content_length > _LARGE:
+                        await held.enter_async_context(self._large)
                     body = await _read(request, self._settings.body_limit)
             except TimeoutError:
                 raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
@@ -141,20 +152,23 @@ class _Mutate:
 
 
 async def _read(request: web.Request, limit: int) -> bytes:
-    """The body, up to the limit. aiohttp's own limit is the outermost application's, which may not be ours.
+    """The body, up to the limit, of which characters that are spelt out take one byte each.
+
+    aiohttp's own limit is the outermost application's, which may not be ours.
 
     Raises:
         web.HTTPRequestEntityTooLarge: it is longer.
     """
     announced = request.content_length or 0
-    body = bytearray()
-    if announced <= limit:
-        async for chunk in request.content.iter_chunked(_CHUNK):
-            body += chunk
-            if len(body) > limit:
-                break
-    if max(announced, len(body)) > limit:
-        raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=max(announced, len(body)))
+    if announced > _SPELT_OUT * limit:
+        raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=announced)
+    body, spelt_out = bytearray(), 0
+    async for chunk in request.content.iter_chunked(_CHUNK):
+        body += chunk
+        spelt_out += chunk.count(_ESCAPE)
+        size = len(body) - (_SPELT_OUT - 1) * spelt_out
+        if size > limit:
+            raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=size)
     return bytes(body)
 
 

@@ -56,9 +56,9 @@ class AdmissionSettings:
     Attributes:
         deadline: seconds from the request to its answer; less than the `timeoutSeconds` of the registration, so
             that the API server hears a reason and not silence.
-        body_limit: bytes of a review, at most. An API server takes objects up to 3 MiB and stores 1.5; in a review each
-            `<` or `&` of them is six characters long, and an update carries both. What is longer is not answered, and
-            a pod without a GPU request would then pass as it came.
+        body_limit: bytes of a review, at most. An API server takes objects up to 3 MiB, and an update carries two. Each
+            `<` or `&` of them is six characters long in a review, and counts as one. What is longer is not answered,
+            and a pod without a GPU request would then pass as it came.
         system_namespace: pods there are never touched: vramshare's own.
         own_users: names by which the allocator is known to the API server; only they may write the answer into a
             queued pod and open its gate. None: not known here, so that whoever writes a whole answer is taken for
@@ -66,7 +66,7 @@ class AdmissionSettings:
     """
 
     deadline: float = 1.9
-    body_limit: int = 28 * 1024 * KIB
+    body_limit: int = 7 * 1024 * KIB
     system_namespace: str = names.DEFAULT_NAMESPACE
     own_users: frozenset[str] | None = None
 

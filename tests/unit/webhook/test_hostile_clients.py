@@ -47,6 +47,33 @@ async def answers(at: Addresses) -> bool:
         return bool((await answer.json())["response"]["allowed"])
 
 
+async def test_few_large_bodies_are_held_at_a_time(tmp_path: Path) -> None:
+    """Some that are announced and do not come keep another large one waiting, and nobody else."""
+    settings = ServerSettings(
+        host="127.0.0.1",
+        port=0,
+        metrics_host="127.0.0.1",
+        metrics_port=0,
+        drain_seconds=0,
+        finish_seconds=1,
+        tls=TlsSettings(folder=tmp_path),
+    )
+    app = create_app(replace(SETTINGS, admission=replace(SETTINGS.admission, deadline=60)), FakeAllocator())
+    async with serving(app, metrics_app(Metrics().registry), settings) as at:
+        writers = [(await asyncio.open_connection("127.0.0.1", at.port, ssl=trusting(at)))[1] for _ in range(4)]
+        for writer in writers:
+            writer.write(posting(2_000_000))
+            await writer.drain()
+        assert await answers(at)
+        large = asyncio.create_task(spoken(at, posting(2_000_000) + b" " * 2_000_000))
+        for _ in range(10):
+            assert await answers(at)
+        assert not large.done()
+        for writer in writers:
+            writer.transport.abort()
+        assert (await large).split(b" ")[1] == b"200"
+
+
 async def spoken(at: Addresses, said: bytes, *, hang_up: bool = False) -> bytes:
     """What the server says to a client that says this over TLS and then waits, or hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", at.port, ssl=trusting(at))
@@ -73,7 +100,7 @@ def posting(length: int, content_type: str = "application/json") -> bytes:
     ("said", "status"),
     [
         (posting(100) + b"{", b"408"),
-        (posting(20_000), b"413"),
+        (posting(70_000), b"413"),
         (posting(2, "text/plain") + b"{}", b"415"),
         (posting(2, "application/x-www-form-urlencoded") + b"{}", b"415"),
         (b"NONSENSE\r\n\r\n", b"400"),

@@ -78,6 +78,14 @@ async def test_a_pod_of_characters_that_reviews_spell_out_is_answered() -> None:
         assert "patch" in (await response.json())["response"]
 
 
+async def test_a_body_that_is_long_for_nothing_is_refused() -> None:
+    """One of empty objects takes thirty times its length in memory."""
+    body = b"[" + b"{}," * (3 * 1024 * KIB) + b"{}]"
+    async with TestClient(TestServer(create_app(SETTINGS, FakeAllocator()))) as client:
+        response = await client.post("/mutate", data=body, headers={"Content-Type": "application/json"})
+        assert response.status == 413
+
+
 async def test_a_pod_has_slices_for_so_many_containers_only() -> None:
     """More would fill the ledger of its node, which all its pods share."""
     sizes = {names.memory_annotation(f"c{index}"): "1Mi" for index in range(65)}
