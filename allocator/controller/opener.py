@@ -35,6 +35,7 @@ from allocator.kube import (
 _log = structlog.get_logger(__name__)
 _PATCHES: Final = 5
 """How often one pod that its user keeps editing is read and patched again."""
+_REASON: Final = f"/metadata/annotations/{names.REASON.replace('/', '~1')}"
 _UNAUTHORIZED: Final = 401
 _UNWRITABLE: Final = 5.0
 """Seconds before pods whose ledger cannot be written are tried again."""
@@ -168,7 +169,33 @@ class Opener:
                 return
             if current is None or carries(current, opening.granted.grant.allocation.id):
                 return
+            if not await self._fenced(opening, current):
+                return  # the next round looks again
         self._release(opening.granted)
+
+    async def _fenced(self, opening: Opening, current: JsonObject) -> bool:
+        """Change a pod, so that no patch for the version before it comes late and gives it what is given back.
+
+        A former leader may have sent one. Whether none can: where the API server refuses ours, it refuses that as well.
+        """
+        one, allocation = opening.one, opening.granted.grant.allocation
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version_of(current)},
+            {"op": "add", "path": _REASON, "value": f"waits again; its grant {allocation.id} is given back"},
+        ]
+        try:
+            await self._engine.client.patch(PODS, one.name, patch, namespace=one.namespace, kind=JSON_PATCH)
+        except KubeError as reason:
+            _log.info("queued pod not changed", pod=one.name, namespace=one.namespace, reason=str(reason))
+            if not isinstance(reason, InvalidError):
+                return _refusal(reason) and not isinstance(reason, NotFoundError)
+        else:
+            return True
+        try:  # the test or a policy has failed
+            after = await self._again(one)
+        except KubeError:
+            return False
+        return after is not None and version_of(after) == version_of(current)
 
     def _rest(self, one: Waiting, seconds: float) -> None:
         self._resting[one.uid] = _Rest(one=one, until=self._engine.clock.monotonic() + seconds)
@@ -200,6 +227,8 @@ class Opener:
                 return Fate.GONE
             if isinstance(refusal, InvalidError) and version_of(current) == version_of(pod):
                 raise refusal
+            if not self._leading() or self._engine.world.ledgers.find(allocation.id) is None:
+                raise StaleError("another leads by now, and the grant may be given back")
             pod = current
         raise StaleError(f"pod {one.namespace}/{one.name} is being edited all the time")
 

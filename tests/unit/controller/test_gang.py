@@ -10,6 +10,7 @@ from allocator.api.errors import MustWaitError
 from allocator.api.group import Group
 from allocator.kube import PODS, errors
 from tests.unit.controller.cluster import Cluster, ask
+from tests.unit.controller.test_leadership import Pausable
 from tests.unit.controller.test_queue import rounds
 from tests.unit.controller.test_quotas import limit
 
@@ -341,3 +342,26 @@ async def test_a_new_leader_takes_no_grant_from_a_group_that_it_does_not_see_who
             lagging.going.set()
             await cluster.pass_time(5)
             assert held(cluster, "n1", "n2") == {"a", "b"}
+
+
+async def test_a_paused_leader_opens_no_gate_with_a_grant_that_was_given_back():
+    """It stood still before its patch; one of the group was deleted, and its successor gave back what the other had."""
+    cluster = Cluster("n1", "n2")
+    old = Pausable(cluster.api)
+    async with cluster.allocator(client=old), cluster.allocator(leads=False, identity="two") as second:
+        member(cluster, "a", size=2)
+        await cluster.pass_time(5)
+        old.stop_before = ("patch", PODS)
+        member(cluster, "b", size=2)
+        await cluster.pass_time(2)
+        assert old.paused
+        assert held(cluster, "n1", "n2") == {"a", "b"}
+        cluster.api.drop(PODS, "b", namespace="team")
+        await cluster.pass_time(60)
+        assert second.leading
+        cluster.agents_confirm()
+        old.resume()
+        await cluster.pass_time(40)
+        assert gated(cluster) == {"a"}
+        assert held(cluster, "n1", "n2") == set()
+        assert cluster.annotation("a", names.REASON) == "group train starts with 2 pods, and 1 of them are here"
