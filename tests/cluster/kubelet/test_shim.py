@@ -1,12 +1,14 @@
 """The pure parts of the container shim."""
 
+import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
 from devcluster.kubelet.leftovers import mounts_below
-from devcluster.kubelet.plan import Bind, Plan, is_below
+from devcluster.kubelet.plan import PROCESS, USER_NAMESPACES, Bind, Plan, is_below
+from devcluster.kubelet.runtime import detect_isolation, start
 from devcluster.kubelet.shim.rootfs import inside, top_mounts
 from devcluster.kubelet.shim.skeleton import parents
 from hypothesis import given
@@ -81,3 +83,20 @@ def test_links_are_followed_inside_the_root(tmp_path: pathlib.Path) -> None:
     assert inside(root, "/new/folder") == f"{root}/new/folder"
     with pytest.raises(OSError, match="symbolic links"):
         inside(root, "/round/x")
+
+
+async def test_a_users_container_runs_as_that_user(tmp_path: pathlib.Path) -> None:
+    """A user namespace has no other; a pod that names one runs all the same."""
+    plan = Plan(
+        argv=("sh", "-c", "test $(id -u) = 0"),
+        env={"PATH": os.defpath},
+        log_path=f"{tmp_path}/log",
+        scratch=f"{tmp_path}/scratch",
+        isolation=USER_NAMESPACES,
+        uid=65532,
+        gid=65532,
+    )
+    if await detect_isolation(str(tmp_path)) == PROCESS:
+        pytest.skip("this machine allows no namespaces")
+    container = await start(plan)
+    assert await container.wait() == 0

@@ -6,7 +6,7 @@ import shutil
 import signal
 from typing import NoReturn
 
-from devcluster.kubelet.plan import PROCESS, Plan
+from devcluster.kubelet.plan import PROCESS, USER_NAMESPACES, Plan
 from devcluster.kubelet.shim import rootfs, system
 
 START_ERROR = 128
@@ -57,6 +57,8 @@ def execute(plan: Plan) -> NoReturn:
 
 
 def _drop_privileges(plan: Plan) -> None:
+    if plan.isolation == USER_NAMESPACES or os.geteuid() != 0:
+        return  # there is no other user whom a user could become
     if plan.gid is not None:
         os.setgroups([])
         os.setgid(plan.gid)
