@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from allocator.api import names
+from allocator.kube import NAMESPACES
 from tests.storm import loop
 from tests.storm.api import Backup, StormApi
 from tests.storm.disasters import Disasters
@@ -27,6 +28,8 @@ from tests.storm.truth import ENDED, Truth, carried, meant
 from tests.storm.users import Users
 
 REPLICAS = 3
+HOMES = ("team", "greedy")
+"""The namespaces of users."""
 SETTLES_WITHIN = 75.0
 """Seconds of calm by which everything has settled: a Lease that runs out, the grace, a sweep, a lagging watch."""
 DRAINS_WITHIN = 240.0
@@ -143,7 +146,10 @@ class Storm:
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """What a further kind of storm has before anybody comes."""
+        """What there is before anybody comes: namespaces that have opted in."""
+        for name in HOMES:
+            labels = {names.INJECT_LABEL: names.INJECT_ENABLED}
+            self.api.put(NAMESPACES, {"metadata": {"name": name, "labels": labels}})
 
     async def _season(self) -> None:
         """Everybody comes; returns when all have what they want, or have given up."""
