@@ -170,6 +170,8 @@ class Nodes:
         if node != machine.name:
             self._truth.problems.append(f"pod {name} has a grant on {node or 'no node'} and runs on {machine.name}")
         machine.pods[uid] = Pod(name=name, namespace=namespace)
+        if self.containers is not None:
+            self.containers.ended(uid)
         self._truth.running[uid] = Hold(node=machine.name, id=key, slices=slices)
 
     def _look_after(self, machine: Machine, uid: str, pod: dict | None) -> None:
@@ -199,8 +201,11 @@ class Nodes:
         self._forget(machine, uid)
 
     def _forget(self, machine: Machine, uid: str) -> None:
+        held = uid in self._held(machine)
         del machine.pods[uid]
-        self._truth.running.pop(uid, None)
+        if not held:
+            return
+        del self._truth.running[uid]
         if self.containers is not None:
             self.containers.ended(uid)
 
@@ -208,7 +213,7 @@ class Nodes:
         if now - machine.sign >= _SIGN_OF_LIFE:
             machine.sign = now
             self._renew(machine)
-        held = {self._truth.running[uid].id for uid in machine.pods}
+        held = set(self._held(machine).values())
         ledger = self._truth.ledger(machine.name)
         if self.containers is not None:
             self._agent_settles(machine, self.containers)
@@ -217,9 +222,15 @@ class Nodes:
             machine.inventory = replace(machine.inventory, released=released)
             self._publish(machine)
 
+    def _held(self, machine: Machine) -> dict[str, str]:
+        """The grants of a node's pods by UID. After a backup another node may have one of them as well, granted anew."""
+        holds = {uid: self._truth.running.get(uid) for uid in machine.pods}
+        return {uid: hold.id for uid, hold in holds.items() if hold is not None and hold.node == machine.name}
+
     def _agent_settles(self, machine: Machine, containers: Containers) -> None:
         """What containers know of their size, and what of that the agent says."""
-        running = [uid for uid, pod in machine.pods.items() if pod.started]
+        held = self._held(machine)
+        running = [uid for uid, pod in machine.pods.items() if pod.started and uid in held]
         for uid in running:
             pod = self._api.see(PODS, machine.pods[uid].name, namespace=machine.pods[uid].namespace)
             containers.look_after(uid, pod if pod is not None and pod["metadata"]["uid"] == uid else None)
