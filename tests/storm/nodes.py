@@ -223,7 +223,7 @@ class Nodes:
             self._publish(machine)
 
     def _held(self, machine: Machine) -> dict[str, str]:
-        """The grants of a node's pods by UID. After a backup another node may have one of them as well, granted anew."""
+        """The grants of a node's pods by UID. After a backup another node may have one of them too, granted anew."""
         holds = {uid: self._truth.running.get(uid) for uid in machine.pods}
         return {uid: hold.id for uid, hold in holds.items() if hold is not None and hold.node == machine.name}
 
