@@ -187,7 +187,7 @@ class Allocator:
                 metrics=self.metrics,
             )
         )
-        world.signals.lost = committer.restore
+        world.signals.lost = committer.recover
         self._engine = Engine(
             client=client,
             world=world,

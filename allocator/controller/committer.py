@@ -97,15 +97,17 @@ class Committer:
             raise
 
     async def reuse(self, grant: Grant) -> bool:
-        """Give a grant that no pod has appeared with to a further create of its pod; whether it could be.
+        """Give a grant to a further taker; whether it could be.
 
-        The ledger tells of it, so that nobody gives the grant back for the earlier create any more.
+        That is a further create of a pod that has not appeared yet, or a leader that goes on with what an earlier one
+        wrote for a queued pod. The ledger tells of it, so that nobody gives the grant back for the earlier taker any
+        more, however late: not the former leader either.
         """
         node, key = grant.allocation.node, grant.allocation.id
         desk = self._desk(node)
         if key not in desk.reuses:
-            desk.reuses[key] = (grant.reused + 1, asyncio.get_running_loop().create_future())
-        future = desk.reuses[key][1]
+            desk.reuses[key] = (grant.reused + 1, grant.uid, asyncio.get_running_loop().create_future())
+        future = desk.reuses[key][2]
         self._kick(node)
         return await asyncio.shield(future)
 
@@ -169,9 +171,19 @@ class Committer:
             desk.timer = True
             self._later(node, desk)
 
-    def restore(self, node: str, grants: Iterable[Grant]) -> None:
-        """Write a ledger anew that somebody deleted."""
-        self._desk(node).restore |= {grant.allocation.id: grant for grant in grants}
+    def restore(self, node: str, grant: Grant) -> None:
+        """Book a grant whatever room there is: its pod runs."""
+        self._desk(node).restore[grant.allocation.id] = grant
+        self._kick(node)
+
+    def recover(self, node: str, grants: Iterable[Grant]) -> None:
+        """Write a ledger anew that somebody deleted. Where another replica did so first, with what has room in it."""
+        self._desk(node).lost |= {grant.allocation.id: grant for grant in grants}
+        self._kick(node)
+
+    def renew(self, node: str) -> None:
+        """Write a ledger that is not there with what pods claim to hold of the node, if any does."""
+        self._desk(node).anew = True
         self._kick(node)
 
     def leaving(self, grant_id: str, node: str) -> bool:
@@ -235,11 +247,13 @@ class Committer:
         """One write at most; whether the ledger now stands as asked."""
         self._settle(node, desk)  # the watch may have shown what a lost answer did not
         kept = self._shelf.get(node)
+        claims = None
         if kept.metadata is None:  # a node's first ledger, or one that was deleted while nobody ran to remember it
-            desk.restore = {one.allocation.id: one for one in self._shelf.claims(node)} | desk.restore
-        changes, after = desk.batch(kept.ledger, self._inventories.get(node))
+            claims = {one.allocation.id: one for one in self._shelf.claims(node)}
+        changes, after = desk.batch(kept.ledger, self._inventories.get(node), claims=claims)
         settled = after.data == kept.ledger.data and (kept.metadata is not None or not after.data)
         if settled:
+            desk.anew = False
             self._settle(node, desk)
             return True
         started = self._clock.monotonic()

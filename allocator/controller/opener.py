@@ -114,10 +114,17 @@ class Opener:
             self._engine.line.serving.difference_update(one.one.uid for one in openings)
 
     async def _commit(self, openings: Sequence[Opening]) -> bool:
-        """Write the grants; whether all stand. If one does not, the others that were new are taken back."""
+        """Write the grants; whether all stand. If one does not, the others that were new are taken back.
+
+        Those that stood before are written too, as taken up: a former leader may be about to give them back.
+        """
         fresh = [one.granted for one in openings if one.fresh]
-        results = await asyncio.gather(*(self._engine.commit(one) for one in fresh), return_exceptions=True)
-        if all(result is True for result in results):
+        before = [one.granted.grant for one in openings if not one.fresh]
+        results, taken_up = await asyncio.gather(
+            asyncio.gather(*(self._engine.commit(one) for one in fresh), return_exceptions=True),
+            asyncio.gather(*(self._engine.committer.reuse(one) for one in before)),
+        )
+        if all(taken_up) and all(result is True for result in results):
             self._engine.metrics.grants.labels("granted").inc(len(fresh))
             return True
         for granted, result in zip(fresh, results, strict=True):

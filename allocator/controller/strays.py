@@ -122,7 +122,7 @@ class Strays:
             await self._stop(grant, why)
         elif what is Fate.REINSTATE:
             _log.error("pod runs without a grant; booked again whatever the room", **about)
-            self._engine.committer.restore(allocation.node, [grant])
+            self._engine.committer.restore(allocation.node, grant)
             self._recorder.record(restored_note(grant))
         elif what is Fate.RESTORE:
             try:
@@ -158,6 +158,6 @@ class Strays:
             found = await self._engine.client.get(CONFIGMAPS, name, namespace=self._engine.settings.namespace)
         except NotFoundError:
             world.ledgers.vanished(node)
-            self._engine.committer.restore(node, world.believable(node))
+            self._engine.committer.renew(node)
         else:
             world.ledgers.keep(node, read(node, found), despite=before)

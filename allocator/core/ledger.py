@@ -43,14 +43,15 @@ class Changes:
         remove: ids of grants that are given back.
         seen: pod name and UID by the id of the grant with which the pod has appeared.
         releasing: by id, since when a grant's pod is gone without having been seen to end; None: it lives after all.
-        reused: by id, the how manyth further create of its pod is given a grant that no pod has appeared with.
+        reused: by id, the how manyth further taker a grant is given to, and the pod's UID that it must still name:
+            none for a further create of a pod that has not appeared, a queued pod's for a leader that goes on with it.
     """
 
     add: tuple[Grant, ...] = ()
     remove: frozenset[str] = frozenset()
     seen: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     releasing: Mapping[str, datetime | None] = field(default_factory=dict)
-    reused: Mapping[str, int] = field(default_factory=dict)
+    reused: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,10 @@ class Ledger:
             if key in grants and (grants[key].releasing is None) != (since is None):
                 grants[key] = replace(grants[key], releasing=since)
                 data[key] = grants[key].to_text(over=data[key])
-        for key, count in changes.reused.items():
-            if key in grants and not (grants[key].uid or grants[key].releasing) and grants[key].reused < count:
-                grants[key] = replace(grants[key], reused=count)
+        for key, (count, uid) in changes.reused.items():
+            grant = grants.get(key)
+            if grant is not None and grant.uid == uid and not grant.releasing and grant.reused < count:
+                grants[key] = replace(grant, reused=count)
                 data[key] = grants[key].to_text(over=data[key])
         for grant in changes.add:
             grants[grant.allocation.id] = grant
