@@ -64,6 +64,13 @@ def test_what_a_storm_once_found_stays_mended(seed):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
+@pytest.mark.parametrize("seed", [446, 2618, 2802])
+def test_what_a_storm_among_tenants_once_found_stays_mended(seed):
+    """Claims written into a ledger that was there all the time; a former leader's late word about a grant in use."""
+    done = run("--tenants", seed)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
 @pytest.mark.parametrize("words", [[], ["--tenants"]])
 def test_a_seed_replays_exactly(words):
     """What a failing seed did, it does again, in another process and after other seeds."""

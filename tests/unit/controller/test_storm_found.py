@@ -2,8 +2,9 @@
 
 from allocator.api import names
 from allocator.controller import QueueSettings
-from allocator.kube import CONFIGMAPS, PODS
+from allocator.kube import CONFIGMAPS, PODS, errors
 from tests.unit.controller.cluster import SYSTEM, Cluster, ask
+from tests.unit.controller.test_leadership import Pausable
 
 
 async def test_a_ledger_restored_from_a_backup_is_believed():
@@ -99,3 +100,28 @@ async def test_room_kept_for_a_pod_that_is_gone_goes_to_the_next():
         await cluster.pass_time(60)
         assert cluster.annotation("next", names.STATUS) == names.STATUS_ALLOCATED
         assert cluster.annotation("other", names.STATUS) == names.STATUS_ALLOCATED
+
+
+async def test_a_paused_leader_gives_no_grant_back_that_its_successor_has_used():
+    """The pod refused its patch; the old leader stood still before its write, and the new one had more luck."""
+    cluster = Cluster()
+    old = Pausable(cluster.api)
+
+    def refuse(verb, path, _body):
+        if verb == "PATCH" and "/pods/" in path:
+            raise errors.InvalidError("immutable", status=422)
+
+    async with cluster.allocator(client=old), cluster.allocator(leads=False, identity="two") as second:
+        nothing, cluster.api.before = cluster.api.before, refuse
+        old.stop_before = ("replace", CONFIGMAPS)
+        cluster.queue_pod("a")
+        await cluster.pass_time(3)
+        assert old.paused
+        [grant_id] = cluster.ledger().grants
+        cluster.api.before = nothing
+        await cluster.pass_time(60)
+        assert second.leading
+        assert cluster.annotation("a", names.ALLOCATION_ID) == grant_id
+        old.resume()
+        await cluster.pass_time(5)
+        assert list(cluster.ledger().grants) == [grant_id]
