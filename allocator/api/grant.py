@@ -32,8 +32,8 @@ class Grant:
         releasing: since when the pod is gone without its containers having been seen to end; the node's agent has
             to confirm that nothing of it is left. Until then it counts like any other. None: not so.
         revision: how often its size has been changed.
-        reused: how often a further create of the same pod has been given it. Whoever gives it back for one of the
-            creates must know of no other.
+        reused: how often it has been taken up by a further create of the same pod, or by a leader that goes on with a
+            queued pod. Whoever gives it back for one of the takers must know of no other.
     """
 
     allocation: Allocation
