@@ -5,6 +5,7 @@ PYTHONHASHSEED says which: only with the same one does a seed replay exactly.
 """
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -37,6 +38,8 @@ def main() -> int:
     words = "--tenants " if chosen.tenants else ""
     failed, grants, writes, started = 0, 0, 0, time.perf_counter()
     for seed in seeds:
+        if seed % 50 == 0:
+            gc.collect()  # by itself it comes too rarely, for what an allocator froze looks long-lived to it
         outcome = storm(seed, Tenancy if chosen.tenants else Storm, whole=len(seeds) == 1)
         grants, writes = grants + outcome.grants, writes + outcome.writes
         if len(seeds) == 1:
