@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import yaml
 
-from allocator.api.errors import VramshareError
+from allocator.api.errors import MisuseError
 from allocator.api.quantities import Memory, QuantityError
 
 FILE_FLAG: Final = "--config"
@@ -39,7 +39,7 @@ _SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://")
 `VRAMSHARE_WEBHOOK_PORT=tcp://10.0.0.1:443`, which nobody has set."""
 
 
-class SettingError(VramshareError):
+class SettingError(MisuseError):
     """A setting that cannot be; says where it stands, its value and what to write instead."""
 
     def __init__(self, where: str, value: object, remedy: str) -> None:

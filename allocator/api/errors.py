@@ -10,6 +10,10 @@ class VramshareError(Exception):
     """Base of every error that vramshare raises on purpose."""
 
 
+class MisuseError(VramshareError):
+    """A command was called wrongly, or its settings cannot be: nothing was tried, and trying again is of no use."""
+
+
 class RequestError(VramshareError):
     """The user asked in a way that cannot be understood or granted; nothing was changed.
 

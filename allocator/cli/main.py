@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Final, Protocol, TextIO
 
-from allocator.api.errors import VramshareError
+from allocator.api.errors import MisuseError, VramshareError
 from allocator.cli import completion
 from allocator.cli.words import Offer, offer
 
@@ -130,7 +130,7 @@ def run(
         return FAILED
     except (VramshareError, OSError) as reason:
         stderr.write(f"{program}{f' {chosen}' if chosen else ''}: {_one_line(reason)}\n")
-        return FAILED
+        return MISUSED if isinstance(reason, MisuseError) else FAILED
     except Exception as reason:  # noqa: BLE001 - the last resort of the process: a line instead of a traceback
         if debug:
             traceback.print_exc(file=stderr)

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from allocator import probe
-from allocator.api.errors import VramshareError
+from allocator.api.errors import MisuseError, VramshareError
 from allocator.api.quantities import MemoryAsk, MemoryShare, QuantityError, parse_cores, parse_memory_ask
 
 LIBRARY: Final = "libvramshare.so"
@@ -65,7 +65,7 @@ class RunCommand:
         command: list[str] = args.command_line
         command = command[1:] if command[:1] == ["--"] else command
         if not command:
-            raise VramshareError("no command given; write it at the end: vramshare run --memory 2Gi -- python3 x.py")
+            raise MisuseError("no command given; write it at the end: vramshare run --memory 2Gi -- python3 x.py")
         if ALLOCATION_FILE.exists():
             raise VramshareError(f"{ALLOCATION_FILE} exists: the pod sets the limits here; run {command[0]} as it is")
         asked = slice_of(args, os.environ)
@@ -85,16 +85,17 @@ def slice_of(args: argparse.Namespace, environ: Mapping[str, str]) -> Slice:
     """Read the arguments.
 
     Raises:
-        VramshareError: one cannot be read, or there is no interposer.
+        MisuseError: one cannot be read.
+        VramshareError: there is no interposer.
     """
     try:
         memory = parse_memory_ask(args.memory)
     except QuantityError as reason:
-        raise VramshareError(f"--memory {args.memory!r}: {reason}") from None
+        raise MisuseError(f"--memory {args.memory!r}: {reason}") from None
     try:
         cores = None if args.cores is None else parse_cores(args.cores)
     except QuantityError as reason:
-        raise VramshareError(f"--cores {args.cores!r}: {reason}") from None
+        raise MisuseError(f"--cores {args.cores!r}: {reason}") from None
     return Slice(memory=memory, cores=cores, interposer=find_interposer(args.interposer, environ))
 
 
@@ -141,16 +142,14 @@ def _check_region(named: Path | None) -> None:
     """The interposer would let each process have the whole slice where they can share no file.
 
     Raises:
-        VramshareError: the file can be neither used nor made.
+        MisuseError: the file can be neither used nor made.
     """
     if named is None or (named.is_file() and os.access(named, os.R_OK | os.W_OK)):
         return
     if named.exists():
-        raise VramshareError(f"--region {named}: not a file that can be read and written; name another")
+        raise MisuseError(f"--region {named}: not a file that can be read and written; name another")
     if not os.access(named.absolute().parent, os.W_OK):
-        raise VramshareError(
-            f"--region {named}: its folder is not there, or cannot be written; make it, or name another"
-        )
+        raise MisuseError(f"--region {named}: its folder is not there, or cannot be written; make it, or name another")
 
 
 @contextmanager

@@ -71,17 +71,17 @@ def test_sub_paths_cannot_leave_the_volume(inner: str) -> None:
         mounts({"name": "v", "mountPath": "/a", "subPath": inner})
 
 
-@pytest.mark.parametrize("path", ["/", "/check", "/check/work/venv", "/check/work/"])
+@pytest.mark.parametrize("path", ["/", "/srv", "/srv/lab/venv", "/srv/lab/"])
 def test_a_mount_over_what_containers_run_from_is_refused(path: str) -> None:
     """With both paths: the container would only say that a program or a library is not there."""
-    with pytest.raises(ConfigError, match=r"mountPath /\S* would hide /check/work/venv"):
-        check_visible(mounts({"name": "v", "mountPath": path}), ["/check/work/venv", "/lib/driver"])
+    with pytest.raises(ConfigError, match=r"mountPath /\S* would hide /srv/lab/venv"):
+        check_visible(mounts({"name": "v", "mountPath": path}), ["/srv/lab/venv", "/lib/driver"])
 
 
 def test_mounts_beside_and_inside_are_let_pass() -> None:
     """A common prefix of names hides nothing."""
-    beside = [{"name": "v", "mountPath": path} for path in ("/chec", "/check/work/venv/x", "/check/other", "/lib/d")]
-    check_visible(mounts(*beside), ["/check/work/venv", "/lib/driver"])
+    beside = [{"name": "v", "mountPath": path} for path in ("/sr", "/srv/lab/venv/x", "/srv/other", "/lib/d")]
+    check_visible(mounts(*beside), ["/srv/lab/venv", "/lib/driver"])
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 import io
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pytest
 
 from allocator.api.errors import VramshareError
-from allocator.cli.main import run
+from allocator.cli.main import GROUP, run
 
 
 @dataclass
@@ -126,6 +126,24 @@ def test_misuse_is_exit_code_2(argv: tuple[str, ...], capsys: pytest.CaptureFixt
     """A missing or unknown subcommand, or a bad argument, is told with the usage."""
     assert call(*argv, found={"do": Fake()})[0] == 2
     assert "usage: vramshare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        ("agent", ["--look", "many"]),
+        ("webhook", ["--port", "99999999"]),
+        ("run", ["--memory", "2Gib", "--", "true"]),
+        ("run", ["--memory", "2Gi"]),
+    ],
+)
+def test_a_value_that_cannot_be_is_exit_code_2(command: str, argv: list[str]) -> None:
+    """Of the subcommands' own settings too, with what to write instead; a script can tell it from a failure."""
+    error = io.StringIO()
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    assert run([command, *argv], found=found, stderr=error) == 2
+    assert error.getvalue().startswith(f"vramshare {command}: ")
+    assert error.getvalue().count("\n") == 1
 
 
 def test_help_shows_what_to_write_and_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
