@@ -288,8 +288,7 @@ class Committer:
         except KubeError as reason:
             self._metrics.ledger_writes.labels("refused").inc()
             _log.error("ledger refused", node=node, reason=str(reason))
-            for grant in changes.add:
-                desk.fail(grant.allocation.id, NotReadyError(f"the ledger of {node} cannot be written: {reason}"))
+            desk.refused(changes, NotReadyError(f"the ledger of {node} cannot be written: {reason}"))
             return False
         self._metrics.ledger_writes.labels("written").inc()
         self._shelf.keep(node, Kept(ledger=wanted.ledger, metadata=own_metadata(answer)))

@@ -166,6 +166,15 @@ class Desk:
                 if not future.done():
                     future.set_result(not lost)
 
+    def refused(self, changes: Changes, reason: VramshareError) -> None:
+        """Tell who waits for a grant, new or taken up, that the API server does not let it be written."""
+        for grant in changes.add:
+            self.fail(grant.allocation.id, reason)
+        for key in changes.reused.keys() & self.reuses.keys():
+            _, _, future = self.reuses.pop(key)
+            if not future.done():
+                future.set_result(False)
+
     def fail(self, key: str, reason: VramshareError) -> None:
         """Tell who waits for a grant that it will not be."""
         self.lost.pop(key, None)

@@ -186,10 +186,8 @@ class Resizer:
             try:
                 async with asyncio.timeout(engine.settings.commit.patience):
                     await engine.committer.resize(larger)
-            except TimeoutError:
-                await engine.committer.written(
-                    grant.allocation.node
-                )  # it may arrive all the same, and counts until then
+            except TimeoutError:  # the write may arrive all the same, and counts until then
+                await engine.committer.written(grant.allocation.node)
                 raise
         return larger.revision
 

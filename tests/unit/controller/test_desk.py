@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from allocator.api.allocation import Allocation, Slice
+from allocator.api.errors import NotReadyError
 from allocator.api.grant import Grant
 from allocator.api.inventory import Gpu, Inventory
 from allocator.api.quantities import Memory
@@ -57,4 +58,15 @@ def test_what_a_lost_ledger_held_is_written_into_another_ones_where_there_is_roo
     _, after = desk.batch(there, INVENTORY)
     assert after.grants.keys() == {"a", "c"}
     desk.settle(after, stored=True)
+    assert not desk.urgent
+
+
+async def test_a_refused_write_lets_nobody_wait_who_wanted_to_take_a_grant_up():
+    """A ledger that cannot be written must not hold up the queue, which waits for all that is decided in a round."""
+    there = Ledger(node="n").apply(Changes(add=(GRANT,)))
+    taking_up = asyncio.get_running_loop().create_future()
+    desk = Desk(reuses={"a": (1, "", taking_up)})
+    changes, _ = desk.batch(there, INVENTORY)
+    desk.refused(changes, NotReadyError("forbidden"))
+    assert taking_up.result() is False
     assert not desk.urgent

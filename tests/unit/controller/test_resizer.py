@@ -167,20 +167,26 @@ async def test_an_agents_word_of_another_time_settles_nothing():
         assert booked(cluster) == 100
 
 
+async def grow_unseen(cluster: Cluster) -> None:
+    """The ledger has a larger size than the pod, which cannot be reached until `api.before` does nothing again."""
+
+    def fault(verb, path, _body):
+        if verb == "PATCH" and "/pods/" in path:
+            raise errors.UnreachableError("down")
+
+    cluster.api.before = fault
+    want(cluster, "700Mi")
+    await cluster.pass_time(2)
+    assert (shown(cluster), booked(cluster)) == (400, 700)
+
+
 async def test_a_wish_that_is_withdrawn_amid_a_growth_leaves_nothing_booked():
     """The ledger had the new size, the pod never did: it is settled like a shrink."""
     cluster = Cluster()
     async with cluster.allocator() as allocator:
         await start(cluster, allocator)
 
-        def fault(verb, path, _body):
-            if verb == "PATCH" and "/pods/" in path:
-                raise errors.UnreachableError("down")
-
-        cluster.api.before = fault
-        want(cluster, "700Mi")
-        await cluster.pass_time(2)
-        assert (shown(cluster), booked(cluster)) == (400, 700)
+        await grow_unseen(cluster)
         pod = cluster.api.see(PODS, "a", namespace="team")
         annotations = {key: value for key, value in pod["metadata"]["annotations"].items() if key != names.RESIZE}
         cluster.api.put(PODS, pod | {"metadata": pod["metadata"] | {"annotations": annotations}}, namespace="team")
@@ -212,14 +218,7 @@ async def test_a_wish_that_grows_beyond_what_there_is_leaves_nothing_booked():
     async with cluster.allocator() as allocator:
         await start(cluster, allocator)
 
-        def fault(verb, path, _body):
-            if verb == "PATCH" and "/pods/" in path:
-                raise errors.UnreachableError("down")
-
-        cluster.api.before = fault
-        want(cluster, "700Mi")
-        await cluster.pass_time(2)
-        assert (shown(cluster), booked(cluster)) == (400, 700)
+        await grow_unseen(cluster)
         want(cluster, "1200Mi")
         cluster.api.before = lambda *_: None
         await cluster.pass_time(20)
