@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from demo_show import DemoError
 
 
 @dataclass
@@ -38,6 +41,27 @@ def workspace(given: Path | None, *, prefix: str) -> Iterator[Workspace]:
     finally:
         if not space.kept:
             shutil.rmtree(space.path, ignore_errors=True)
+
+
+def played(given: Path | None, *, prefix: str, what: str, play: Callable[[Workspace], int]) -> int:
+    """Play something in a workspace; its exit code.
+
+    Args:
+        given: the folder; None: a temporary one.
+        prefix: of the temporary one's name.
+        what: is said to be unable to go on, should that come to pass.
+        play: does it; the folder of what fails is kept.
+    """
+    with workspace(given, prefix=prefix) as space:
+        try:
+            code = play(space)
+        except DemoError as reason:
+            print(f"\n{what} cannot go on: {reason}\nLogs are in {space.path}/logs", file=sys.stderr, flush=True)
+            code = 1
+        except KeyboardInterrupt:
+            return 130
+        space.kept = space.kept or bool(code)
+        return code
 
 
 def asked_path(text: str) -> Path:

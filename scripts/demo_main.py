@@ -9,9 +9,10 @@ import argparse
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from demo_folder import Workspace, asked_path, workspace
+from demo_folder import Workspace, asked_path, played
 from demo_install import TEAM
 from demo_show import DemoError
 from demo_stage import Stage, set_up
@@ -28,15 +29,7 @@ def main() -> int:
     if args.kubeconfig and not args.kubeconfig.is_file():
         parser.error(f"--kubeconfig {args.kubeconfig}: there is no such file")
     catch_signals()
-    with workspace(args.dir, prefix="vramshare-demo-") as space:
-        try:
-            return _all(args, space)
-        except DemoError as reason:
-            space.kept = True
-            print(f"\nThe demo cannot go on: {reason}\nLogs are in {space.path}/logs", file=sys.stderr, flush=True)
-            return 1
-        except KeyboardInterrupt:
-            return 130
+    return played(args.dir, prefix="vramshare-demo-", what="The demo", play=partial(_all, args))
 
 
 def _all(args: argparse.Namespace, space: Workspace) -> int:

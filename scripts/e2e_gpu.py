@@ -12,10 +12,11 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo_folder import asked_path, workspace
+from demo_folder import Workspace, asked_path, played
 from demo_main import catch_signals
 from demo_nodes import REAL, SIMULATED
 from demo_show import DemoError, Show
@@ -47,20 +48,12 @@ def main() -> int:
     else:
         options.python = Path(sys.executable) if options.fake else with_torch()
     catch_signals()
-    with workspace(options.dir, prefix="vramshare-e2e-") as space:
-        try:
-            failed = _play(options, space.path)
-            space.kept = space.kept or bool(failed)
-        except DemoError as reason:
-            space.kept = True
-            print(f"\nIt cannot go on: {reason}\nLogs are in {space.path}/logs", file=sys.stderr, flush=True)
-            return 1
-        except KeyboardInterrupt:
-            return 130
-    return failed
+    return played(options.dir, prefix="vramshare-e2e-", what="It", play=partial(_play, options))
 
 
-def _play(options: argparse.Namespace, folder: Path) -> int:
+def _play(options: argparse.Namespace, space: Workspace) -> int:
+    """The story in its folder."""
+    folder = space.path
     node = FAKE if options.fake else REAL
     gpu = simulated_gpu(node) if options.fake else first_gpu()
     before = _native(options, folder, gpu)

@@ -8,6 +8,13 @@ from tests.native.support import CONTEXT, MIB, Machine, numbers
 SLICE = 256 * MIB
 
 
+def fills_its_slice(machine: Machine, argv: list[str]) -> None:
+    """The program gets all of its slice but what its context takes, and ends well."""
+    running = machine.start(argv, memory="256Mi")
+    assert numbers(running.report())["taken"] == (SLICE - CONTEXT) // (2 * MIB) * 2 * MIB
+    running.finish()
+
+
 EXEC = """
 context = new(cu.cuDevicePrimaryCtxRetain, 0)
 ok(cu.cuCtxSetCurrent(context))
@@ -20,9 +27,7 @@ tell("taken=%d" % fill())
 
 def test_a_program_that_becomes_another_starts_afresh(machine: Machine):
     """Exec ends all use of the GPU, and keeps the PID: nothing of the former program goes on counting."""
-    running = machine.start(python(EXEC, "first"), memory="256Mi")
-    assert numbers(running.report())["taken"] == (SLICE - CONTEXT) // (2 * MIB) * 2 * MIB
-    running.finish()
+    fills_its_slice(machine, python(EXEC, "first"))
 
 
 LOCAL = """
@@ -181,9 +186,7 @@ tell("taken=%d" % fill())
 
 def test_the_pool_of_host_memory_does_not_count(machine: Machine):
     """CUDA 13 has a pool for pinned host memory; it takes nothing of the slice."""
-    running = machine.start(python(HOST_POOL), memory="256Mi")
-    assert numbers(running.report())["taken"] == (SLICE - CONTEXT) // (2 * MIB) * 2 * MIB
-    running.finish()
+    fills_its_slice(machine, python(HOST_POOL))
 
 
 NODE = """
@@ -264,9 +267,7 @@ tell("taken=%d" % fill())
 
 def test_pools_may_end_while_others_look(machine: Machine):
     """Nobody asks about a pool that is gone, and nothing of it stays charged."""
-    running = machine.start(python(POOLS), memory="256Mi")
-    assert numbers(running.report())["taken"] == (SLICE - CONTEXT) // (2 * MIB) * 2 * MIB
-    running.finish()
+    fills_its_slice(machine, python(POOLS))
 
 
 CLOSED = """

@@ -1,5 +1,6 @@
 """A small cluster in memory, and an allocator on it that tests drive by hand."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
@@ -193,3 +194,28 @@ def ask(name: str = "p", *, mib: int = 100, owner: str = "", dry_run: bool = Fal
     request = parse_pod(pod)
     assert request is not None
     return GrantRequest(request=request, pod=pod, namespace="team", pod_name=name, owner=owner, dry_run=dry_run)
+
+
+class Lagging:
+    """An API as one process sees it, some of whose watches are held up while it is not `going`."""
+
+    def __init__(self, api, lags) -> None:
+        self.going = asyncio.Event()
+        self.going.set()
+        self._api = api
+        self._lags = lags
+
+    def __getattr__(self, name):
+        return getattr(self._api, name)
+
+    @asynccontextmanager
+    async def watch(self, resource, *, namespace="", query, seconds):
+        """See FakeApi."""
+
+        async def late(events):
+            async for event in events:
+                await self.going.wait()
+                yield event
+
+        async with self._api.watch(resource, namespace=namespace, query=query, seconds=seconds) as events:
+            yield late(events) if self._lags(resource, query) else events

@@ -1,7 +1,6 @@
 """Pods of a group are granted together or not at all."""
 
-import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -9,7 +8,7 @@ from allocator.api import names
 from allocator.api.errors import MustWaitError
 from allocator.api.group import Group
 from allocator.kube import PODS, errors
-from tests.unit.controller.cluster import Cluster, ask
+from tests.unit.controller.cluster import Cluster, Lagging, ask
 from tests.unit.controller.test_leadership import Pausable
 from tests.unit.controller.test_queue import rounds
 from tests.unit.controller.test_quotas import limit
@@ -298,34 +297,10 @@ async def test_a_group_that_has_begun_goes_on_though_one_of_it_is_gone():
         assert gated(cluster) == set()
 
 
-class LaggingPods:
-    """An API as one process sees it whose watch of pods is held up."""
-
-    def __init__(self, api) -> None:
-        self.going = asyncio.Event()
-        self.going.set()
-        self._api = api
-
-    def __getattr__(self, name):
-        return getattr(self._api, name)
-
-    @asynccontextmanager
-    async def watch(self, resource, *, namespace="", query, seconds):
-        """See FakeApi."""
-
-        async def late(events):
-            async for event in events:
-                await self.going.wait()
-                yield event
-
-        async with self._api.watch(resource, namespace=namespace, query=query, seconds=seconds) as events:
-            yield late(events) if resource is PODS else events
-
-
 async def test_a_new_leader_takes_no_grant_from_a_group_that_it_does_not_see_whole():
     """Its watch of pods lags: the second pod has not come yet, and the first does not carry its grant."""
     cluster = Cluster("n1", "n2")
-    lagging = LaggingPods(cluster.api)
+    lagging = Lagging(cluster.api, lambda resource, _: resource is PODS)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(cluster.allocator())
         async with cluster.allocator(client=lagging, leads=False, identity="two") as second:

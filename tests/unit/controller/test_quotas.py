@@ -1,7 +1,6 @@
 """Quotas of namespaces: the leader alone counts."""
 
-import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from allocator.controller import Granted
 from allocator.controller.settings import OverQuota
 from allocator.core.quota import Amount
 from allocator.kube import EVENTS, NAMESPACES, PODS, RESOURCE_QUOTAS
-from tests.unit.controller.cluster import Cluster, ask
+from tests.unit.controller.cluster import Cluster, Lagging, ask
 from tests.unit.controller.test_queue import rounds
 
 MIB = 1024**2
@@ -223,16 +222,11 @@ async def test_a_new_leader_counts_what_the_old_one_granted():
         assert held(cluster) == {"a"}
 
 
-class Lagging:
-    """An API as one process sees it: its watch of ledgers and its questions about pods are held up, the rest is not."""
+class LaggingLedgers(Lagging):
+    """Its watch of ledgers and its questions about pods are held up, the rest is not."""
 
     def __init__(self, api) -> None:
-        self.going = asyncio.Event()
-        self.going.set()
-        self._api = api
-
-    def __getattr__(self, name):
-        return getattr(self._api, name)
+        super().__init__(api, lambda _, query: names.KIND_LEDGER in query.get("labelSelector", ""))
 
     async def get(self, resource, name, *, namespace=""):
         """See FakeApi."""
@@ -240,24 +234,12 @@ class Lagging:
             await self.going.wait()
         return await self._api.get(resource, name, namespace=namespace)
 
-    @asynccontextmanager
-    async def watch(self, resource, *, namespace="", query, seconds):
-        """See FakeApi."""
-
-        async def late(events):
-            async for event in events:
-                await self.going.wait()
-                yield event
-
-        async with self._api.watch(resource, namespace=namespace, query=query, seconds=seconds) as events:
-            yield late(events) if names.KIND_LEDGER in query.get("labelSelector", "") else events
-
 
 async def test_a_new_leader_counts_what_the_former_one_granted_last():
     """It takes over at once, and its watch does not show that grant yet."""
     cluster = Cluster("n1", "n2")
     limit(cluster, memory="500Mi")
-    lagging = Lagging(cluster.api)
+    lagging = LaggingLedgers(cluster.api)
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(cluster.allocator())
         async with cluster.allocator(client=lagging, leads=False, identity="two") as second:

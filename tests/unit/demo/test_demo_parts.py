@@ -5,9 +5,11 @@ import select
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 from demo_nodes import SIMULATED, write_descriptions
@@ -72,6 +74,17 @@ def test_processes_are_stopped_and_a_dead_one_is_noticed(tmp_path: Path) -> None
     assert all(one.poll() is not None for one in processes.running.values())
 
 
+@contextmanager
+def running(program: str, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
+    """A program that uses the demo's parts, and what it prints."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", program, folder], env=environment, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        yield demo, demo.stdout
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """Whoever presses Ctrl-C twice leaves nothing running behind."""
@@ -88,12 +101,8 @@ def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path: Path, number:
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"}
-    with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", program, tmp_path], env=environment, stdout=subprocess.PIPE, text=True
-    ) as demo:
-        assert demo.stdout is not None
-        pids = [int(one) for one in demo.stdout.readline().split()]
+    with running(program, tmp_path) as (demo, printed):
+        pids = [int(one) for one in printed.readline().split()]
         for _ in range(3):
             demo.send_signal(number)
         assert demo.wait(60) == code
@@ -110,12 +119,8 @@ def test_nothing_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
         "    print(processes.running['sleeper'].pid, flush=True)\n"
         "    signal.pause()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"}
-    with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", program, tmp_path], env=environment, stdout=subprocess.PIPE, text=True
-    ) as demo:
-        assert demo.stdout is not None
-        sleeper = os.pidfd_open(int(demo.stdout.readline()))
+    with running(program, tmp_path) as (demo, printed):
+        sleeper = os.pidfd_open(int(printed.readline()))
         demo.kill()
     try:
         assert select.select([sleeper], [], [], 60)[0]
